@@ -1,0 +1,172 @@
+"""Settings: the environment variables that Tidemark reads, typed and checked, once.
+
+Numbers that define metrics are dbt vars and seeds, not settings of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+TARGETS = ("duckdb", "postgres")
+ENVIRONMENTS = ("dev", "ci", "prod")
+
+#: Good enough to try things out; refused outside TIDEMARK_ENV=dev.
+DEVELOPMENT_KEY = "64657620" * 8
+
+#: Every variable that is read, with what it means; .env.example is held against it by a test.
+VARIABLES: dict[str, str] = {
+    "TIDEMARK_HOME": "folder for everything the project writes (default ./data)",
+    "TIDEMARK_TARGET": "duckdb (default) or postgres",
+    "TIDEMARK_POSTGRES_URL": "postgresql://user:password@host:port/database; required for postgres",
+    "TIDEMARK_HASH_KEYS": "versioned HMAC keys v1:hex,v2:hex; the last one writes",
+    "TIDEMARK_ENV": "dev (default), ci or prod; only dev may use the development key",
+    "TIDEMARK_TIMEZONE": "business time zone, an IANA name (default UTC)",
+    "TIDEMARK_SEEDS": "folder whose CSV files replace seeds of the same name",
+}
+
+#: Set by the project itself for the programs it starts; never by a user.
+INTERNAL_PREFIXES = ("TIDEMARK_PG", "TIDEMARK_DUCKDB_PATH", "TIDEMARK_TEST_", "TIDEMARK_DBT_")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class HashKey:
+    """One HMAC key and the version written in front of its hashes."""
+
+    version: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        """Show the version only: a key must not end up in a log."""
+        return f"HashKey(version={self.version!r})"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says, checked."""
+
+    home: Path
+    target: str
+    postgres_url: str | None
+    hash_keys: tuple[HashKey, ...]
+    environment: str
+    timezone: str
+    seeds: Path | None
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The private DuckDB file."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def published_path(self) -> Path:
+        """The link that readers open; it points to the newest published DuckDB file."""
+        return self.home / "published" / "tidemark.duckdb"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where the Dagster instance keeps its runs and logs."""
+        return self.home / "dagster"
+
+    @property
+    def dbt_target_path(self) -> Path:
+        """Where dbt writes its manifest and compiled SQL, one folder per target."""
+        return self.home / "dbt" / self.target
+
+    @property
+    def write_key(self) -> HashKey:
+        """The key that new hashes are made with."""
+        return self.hash_keys[-1]
+
+
+def parse_hash_keys(text: str) -> tuple[HashKey, ...]:
+    """Read ``v1:hex,v2:hex``.
+
+    Raises:
+        SettingsError: a part is not ``version:hex`` or a key has fewer than 16 bytes.
+
+    """
+    keys = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        version, _, secret = part.partition(":")
+        try:
+            raw = bytes.fromhex(secret)
+        except ValueError:
+            raw = b""
+        if not version.isalnum() or len(raw) < 16:
+            raise SettingsError(
+                "TIDEMARK_HASH_KEYS: each key is written version:hex with at least 32 hex digits, "
+                "for example v1:0123456789abcdef0123456789abcdef"
+            )
+        keys.append(HashKey(version, raw))
+    if not keys or len({key.version for key in keys}) != len(keys):
+        raise SettingsError("TIDEMARK_HASH_KEYS: give at least one key, each version once")
+    return tuple(keys)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: an unknown TIDEMARK_ variable, or a value that cannot be used.
+
+    """
+    env = dict(os.environ if environ is None else environ)
+    for name in env:
+        if (
+            name.startswith("TIDEMARK_")
+            and name not in VARIABLES
+            and not name.startswith(INTERNAL_PREFIXES)
+        ):
+            known = ", ".join(VARIABLES)
+            raise SettingsError(f"{name} is no setting of Tidemark; the settings are {known}")
+    target = env.get("TIDEMARK_TARGET") or "duckdb"
+    if target not in TARGETS:
+        raise SettingsError(f"TIDEMARK_TARGET is {target!r}; use one of {', '.join(TARGETS)}")
+    environment = env.get("TIDEMARK_ENV") or "dev"
+    if environment not in ENVIRONMENTS:
+        known = ", ".join(ENVIRONMENTS)
+        raise SettingsError(f"TIDEMARK_ENV is {environment!r}; use one of {known}")
+    timezone = env.get("TIDEMARK_TIMEZONE") or "UTC"
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        raise SettingsError(
+            f"TIDEMARK_TIMEZONE is {timezone!r}; use an IANA name such as Asia/Kolkata"
+        ) from None
+    url = env.get("TIDEMARK_POSTGRES_URL") or None
+    if target == "postgres" and not url:
+        raise SettingsError(
+            "TIDEMARK_TARGET is postgres but TIDEMARK_POSTGRES_URL is not set; "
+            "set it to postgresql://user:password@host:port/database"
+        )
+    if url and urlsplit(url).scheme not in ("postgresql", "postgres"):
+        raise SettingsError("TIDEMARK_POSTGRES_URL must start with postgresql://")
+    keys = env.get("TIDEMARK_HASH_KEYS")
+    if not keys and environment != "dev":
+        raise SettingsError(
+            f"TIDEMARK_HASH_KEYS is not set; TIDEMARK_ENV={environment} refuses the development key"
+        )
+    hash_keys = parse_hash_keys(keys or f"dev:{DEVELOPMENT_KEY}")
+    if environment != "dev" and any(k.secret.hex() == DEVELOPMENT_KEY for k in hash_keys):
+        raise SettingsError("TIDEMARK_HASH_KEYS holds the development key; make one of your own")
+    seeds = env.get("TIDEMARK_SEEDS") or None
+    if seeds and not Path(seeds).is_dir():
+        raise SettingsError(f"TIDEMARK_SEEDS: {seeds} is not a folder")
+    return Settings(
+        home=Path(env.get("TIDEMARK_HOME") or "data").absolute(),
+        target=target,
+        postgres_url=url,
+        hash_keys=hash_keys,
+        environment=environment,
+        timezone=timezone,
+        seeds=Path(seeds).absolute() if seeds else None,
+    )

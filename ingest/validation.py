@@ -1,0 +1,446 @@
+"""The validation of canonical lines: one SQL statement per domain, generated from the contracts.
+
+Each statement turns lines of JSON into typed columns and names the first fault of each line; it
+runs in DuckDB whatever the target is. Forms other than the canonical one are the matter of
+``ingest.shape``, the bytes themselves that of ``ingest.source_files``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from functools import cache
+from typing import Any
+
+import pycountry
+
+from ingest.privacy import SUSPICIOUS_MARKS
+from ingest.registry import DEVICE_COLUMNS, DROPPED_CONTEXT, Event, Field, Registry
+
+#: Every reason for which an input is rejected, with what it means.
+REASON_CODES: dict[str, str] = {
+    "malformed_json": "the line is not valid JSON, or a CSV row does not fit its header",
+    "not_an_object": "the line is JSON but not an object",
+    "missing_field": "a required field is absent, null, empty or white space",
+    "bad_type": "a value has another type than its contract says",
+    "not_in_enum": "a value is none of those that its contract lists",
+    "out_of_range": "a number is outside the range of its contract",
+    "bad_uuid": "event_id is not a UUID of the form 8-4-4-4-12",
+    "bad_timestamp": "a time is not YYYY-MM-DDThh:mm:ss[.digits](Z|+hh:mm|-hh:mm) or does not exist",
+    "naive_timestamp": "a time has no offset",
+    "in_the_future": "occurred_at is more than 24 hours after receipt",
+    "too_old": "occurred_at lies before the year 2000",
+    "unknown_event": "no contract has an event of this name",
+    "unknown_currency": "currency is no ISO 4217 code",
+    "too_large": "the line is longer than 262,144 bytes",
+    "too_deep": "the line is nested more than 16 levels deep",
+    "invalid_utf8": "the line is not valid UTF-8",
+    "nul_byte": "the line holds a NUL character",
+    "unreadable_file": "the file, or the rest of it, could not be read",
+}
+
+#: Hashes of clients that a person who objects to tracking takes out of an event.
+CLIENT_IDENTIFIERS = (
+    "user_id", "anonymous_id", "session_id", "actor_id", "recipient_phone_hash",
+    "responding_client_hash", "forwarding_client_hash", "phone_hash", "email_hash",
+    "client_anonymized_id",
+)  # fmt: skip
+
+_WHITE_SPACE = "".join(
+    f"\\u{code:04x}"
+    for code in [9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B),
+                 0x2028, 0x2029, 0x202F, 0x205F, 0x3000]
+).encode().decode("unicode_escape")  # fmt: skip
+
+_LEAF_TYPES = {
+    "string": "VARCHAR",
+    "text": "VARCHAR",
+    "timestamp": "VARCHAR",
+    "date": "VARCHAR",
+    "integer": "HUGEINT",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "array": "JSON",
+    "object": "JSON",
+}
+
+_TIMESTAMP = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?"
+_OFFSET = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+#: Signs that a line can hold a string of white space only.
+_BLANK_MARKS = ('""', '" ', '"\\\\')
+
+#: Functions of one value and lookups that the statements use; created once per connection.
+#: A time that json writes with Z and no or three digits of a second is cast directly.
+SETUP = f"""
+create or replace temp macro tm_time(value) as
+    case
+        when value[20:20] = 'Z' then try_cast(value[1:19] as timestamp)
+        when value[24:24] = 'Z' and length(value) = 24 then try_cast(value[1:23] as timestamp)
+        else try_cast(value[1:19] as timestamp)
+            + to_milliseconds(
+                cast(rpad(regexp_extract(value, '\\.(\\d{{1,3}})', 1), 3, '0') as bigint)
+            )
+            - case
+                when value[-1:] = 'Z' then to_minutes(0)
+                else to_minutes(
+                    cast(value[-6:-6] || '1' as bigint)
+                    * (60 * cast(value[-5:-4] as bigint) + cast(value[-2:] as bigint))
+                )
+            end
+    end;
+create or replace temp macro tm_time_fault(value, name) as
+    case
+        when regexp_full_match(value, '{_TIMESTAMP}{_OFFSET}') then
+            case when try_cast(value[1:19] as timestamp) is null
+                then 'bad_timestamp|' || name || '|there is no such time' end
+        when regexp_full_match(value, '{_TIMESTAMP}')
+            and try_cast(value[1:19] as timestamp) is not null
+            then 'naive_timestamp|' || name || '|a time needs an offset: Z, +hh:mm or -hh:mm'
+        when value is not null
+            then 'bad_timestamp|' || name || '|write YYYY-MM-DDThh:mm:ss[.digits]Z'
+    end;
+create or replace temp table tide_devices (
+    user_agent varchar, device_type varchar, browser varchar, os varchar
+);
+"""
+
+
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _list(values: Any) -> str:
+    return "(" + ", ".join(quoted(str(value)) for value in values) + ")"
+
+
+def _rows(values: Any) -> str:
+    return ", ".join(f"({quoted(value)})" for value in values)
+
+
+@cache
+def country_codes() -> tuple[str, ...]:
+    """Assigned ISO 3166-1 alpha-2 codes."""
+    return tuple(sorted(country.alpha_2 for country in pycountry.countries))
+
+
+@cache
+def currency_codes() -> tuple[str, ...]:
+    """Assigned ISO 4217 codes."""
+    return tuple(sorted(currency.alpha_3 for currency in pycountry.currencies))
+
+
+class DomainStatement:
+    """The statements that judge and type the canonical lines of one domain.
+
+    ``judging`` gives line_number, event_id, event_date and fault (``code|field|detail`` or null)
+    of every line; ``typing`` gives the domain's columns of raw.events (``columns``) for the lines
+    of the relation that replaces ``$lines``. Two passes are cheaper than one that keeps a wide
+    table for the lines that turn out to be known already.
+    """
+
+    def __init__(self, registry: Registry, domain: str, timezone: str) -> None:
+        """Prepare the statement for a domain; event dates are those of ``timezone``."""
+        self._registry = registry
+        self._domain = domain
+        self._timezone = timezone
+        self._events = registry.events_of(domain)
+        self._properties = registry.properties_of(domain)
+        self._envelope = {
+            name: field
+            for name, field in registry.envelope.items()
+            if name not in ("context", "properties")
+        }
+        values = self._values()
+        self.columns: tuple[str, ...] = tuple(values)
+        self.judging = self._judging(values)
+        self.typing = self._typing(values)
+
+    def _structure(self) -> str:
+        def leaves(fields: dict[str, Field]) -> dict[str, str]:
+            return {name: _LEAF_TYPES[field.type] for name, field in fields.items()}
+
+        return json.dumps(
+            {
+                **leaves(self._envelope),
+                "context": leaves(self._registry.context),
+                "properties": leaves(self._properties),
+                "extra": "JSON",
+            }
+        )
+
+    def _inputs(self) -> list[str]:
+        """Leaves by name, blank strings as null (prefix i_)."""
+        found = []
+        given = (
+            "case when blanks and trim({0}, " + quoted(_WHITE_SPACE) + ") = '' then null else {0} end"
+        )
+        groups = (
+            ("j", self._envelope),
+            ("j.context", self._registry.context),
+            ("j.properties", self._properties),
+        )
+        for place, fields in groups:
+            for name, field in fields.items():
+                leaf = f'{place}."{name}"'
+                kind = _LEAF_TYPES[field.type]
+                value = given.format(leaf) if kind == "VARCHAR" and name != "ip" else leaf
+                found.append(f'{value} as "i_{name}"')
+        return found
+
+    def _faults(self) -> list[str]:
+        """Conditions in the order in which they are tried: (sql that is a fault or null)."""
+        checks: list[str] = []
+
+        def when(condition: str, code: str, field: str, detail: str) -> None:
+            checks.append(f"when {condition} then {quoted(f'{code}|{field}|{detail}')}")
+
+        when("i_event_id is null", "missing_field", "event_id", "event_id is required")
+        when(
+            f"not regexp_full_match(i_event_id, '{_UUID}')",
+            "bad_uuid", "event_id", "write 8-4-4-4-12 hexadecimal digits",
+        )  # fmt: skip
+        when("i_occurred_at is null", "missing_field", "occurred_at", "occurred_at is required")
+        checks.append("when time_fault is not null then time_fault")
+        when("t_occurred_at < timestamp '2000-01-01'", "too_old", "occurred_at",
+             "nothing before the year 2000 is taken")  # fmt: skip
+        when("t_occurred_at > $received_at + interval 24 hour", "in_the_future", "occurred_at",
+             "more than 24 hours after receipt")  # fmt: skip
+        required: dict[str, list[Event]] = defaultdict(list)
+        for event in self._events:
+            for name in event.required:
+                required[name].append(event)
+        for name, events in required.items():
+            when(f'{self._of(events)}"i_{name}" is null', "missing_field", name,
+                 f"{name} is required")  # fmt: skip
+        if self._registry.domain_entity_types[self._domain] is None:
+            own = [event for event in self._events if event.entity_type is None]
+            when(f"{self._of(own)}i_entity_id is not null and i_entity_type is null",
+                 "missing_field", "entity_type",
+                 "entity_type is required where entity_id is given")  # fmt: skip
+        when("i_currency is not null and currency_code is null",
+             "unknown_currency", "currency", "no ISO 4217 code")  # fmt: skip
+        for name, field in self._envelope.items():
+            if name not in ("event_id", "event_name", "occurred_at"):
+                self._value_checks(when, checks, name, {field: self._events})
+        for name, field in self._registry.context.items():
+            if name not in DROPPED_CONTEXT:
+                self._value_checks(when, checks, name, {field: self._events})
+        by_status: dict[tuple[str, ...], list[Event]] = defaultdict(list)
+        for event in self._events:
+            if event.status:
+                by_status[event.status].append(event)
+        for allowed, events in by_status.items():
+            when(f"{self._of(events)}i_status not in {_list(allowed)}", "not_in_enum", "status",
+                 "use one of " + ", ".join(allowed))  # fmt: skip
+        for name in self._properties:
+            definitions: dict[Field, list[Event]] = defaultdict(list)
+            needing = []
+            for event in self._events:
+                if name in event.properties:
+                    definitions[event.properties[name]].append(event)
+                    if event.properties[name].required:
+                        needing.append(event)
+            if needing:
+                when(f'{self._of(needing)}"i_{name}" is null', "missing_field", name,
+                     f"{name} is required")  # fmt: skip
+            self._value_checks(when, checks, name, definitions)
+        if any(event.name == "user_identified" for event in self._events):
+            links = ("i_user_id", "i_anonymous_id", "i_phone_hash", "i_email_hash")
+            count = " + ".join(f"({link} is not null)::int" for link in links)
+            when(f"event_name = 'user_identified' and {count} < 2", "missing_field", "user_id",
+                 "two of user_id, anonymous_id, phone_hash and email_hash are required")  # fmt: skip
+        return checks
+
+    def _value_checks(
+        self, when: Any, checks: list[str], name: str, definitions: dict[Field, list[Event]]
+    ) -> None:
+        column = f'"i_{name}"'
+        for field, events in definitions.items():
+            of = self._of(events)
+            if field.enum:
+                when(f"{of}{column} not in {_list(field.enum)}", "not_in_enum", name,
+                     "use one of " + ", ".join(field.enum))  # fmt: skip
+            if field.type == "integer":
+                when(f"{column} not between -9223372036854775808 and 9223372036854775807",
+                     "bad_type", name, "must fit into 64 bits")  # fmt: skip
+            if field.type == "number":
+                when(f"not isfinite({column})", "bad_type", name, "must be a finite number")
+            if field.min is not None:
+                when(f"{of}{column} < {field.min}", "out_of_range", name,
+                     f"must be at least {field.min}")  # fmt: skip
+            if field.max is not None:
+                when(f"{of}{column} > {field.max}", "out_of_range", name,
+                     f"must be at most {field.max}")  # fmt: skip
+            if field.type == "timestamp":
+                checks.append(
+                    f"when tm_time_fault({column}, {quoted(name)}) is not null "
+                    f"then tm_time_fault({column}, {quoted(name)})"
+                )
+
+    def _of(self, events: list[Event]) -> str:
+        """Return the condition that holds for these events only (empty for the whole domain)."""
+        if len(events) == len(self._events):
+            return ""
+        return f"event_name in {_list(event.name for event in events)} and "
+
+    def _default(self, name: str, value: str) -> str:
+        by_default: dict[Any, list[str]] = defaultdict(list)
+        for event in self._events:
+            field = event.properties.get(name)
+            if field is not None and field.default is not None:
+                by_default[field.default].append(event.name)
+        for default, names in by_default.items():
+            literal = json.dumps(default) if not isinstance(default, str) else quoted(default)
+            value = f"coalesce({value}, case when event_name in {_list(names)} then {literal} end)"
+        return value
+
+    def _private(self, name: str, field: Field, value: str) -> str:
+        """Hash or redact what a value of this field may give away."""
+        if field.type == "text":
+            return (
+                f"case when regexp_matches({value}, '[@:\\x{{FF0B}}\\x{{FF20}}]|[\\p{{Nd}}].*"
+                f"[\\p{{Nd}}].*[\\p{{Nd}}].*[\\p{{Nd}}]') then tm_redact({value}) else {value} end"
+            )
+        if field.format == "url":
+            return f"case when suspicious then tm_redact_url({value}) else {value} end"
+        if field.type in ("array", "object"):
+            text = f"cast({value} as varchar)"
+            return f"case when suspicious then tm_redact_json({text}) else {text} end"
+        if field.type == "string" and not field.enum and not name.endswith("_hash"):
+            return f"case when suspicious then tm_pseudonym({value}) else {value} end"
+        return value
+
+    def _value(self, name: str, field: Field) -> str:
+        column = f'"i_{name}"'
+        if field.type == "timestamp":
+            return f"tm_time({column})"
+        if field.type == "integer":
+            return self._default(name, f"cast({column} as bigint)")
+        return self._default(name, self._private(name, field, column))
+
+    def _values(self) -> dict[str, str]:
+        """Column of raw.events -> expression over the inputs."""
+        local = "t_occurred_at"
+        if self._timezone != "UTC":
+            local = f"timezone({quoted(self._timezone)}, timezone('UTC', t_occurred_at))"
+        values: dict[str, str] = {
+            "load_id": "$load_id",
+            "domain": quoted(self._domain),
+            "event_date": f"cast({local} as date)",
+            "event_hour": f"cast(extract(hour from {local}) as smallint)",
+        }
+        for name, field in self._envelope.items():
+            values[name] = self._value(name, field)
+        values["event_id"] = "lower(i_event_id)"
+        values["event_name"] = "event_name"
+        values["occurred_at"] = "t_occurred_at"
+        for name in ("source", "channel"):
+            values[name] = (
+                f"coalesce({values[name]}, {quoted(self._envelope[name].default)})"
+            )
+        values["schema_version"] = (
+            f"coalesce({values['schema_version']}, {self._envelope['schema_version'].default})"
+        )
+        values["currency"] = "upper(i_currency)"
+        values["country_code"] = "assigned_country_code"
+        values["entity_type"] = self._entity_type(values["entity_type"])
+        for field_name, spellings in self._registry.domain_aliases[self._domain].items():
+            known = [values[field_name]]
+            for spelling in spellings:
+                if spelling in self._properties:
+                    known.append(self._value(spelling, self._properties[spelling]))
+            if len(known) > 1:
+                values[field_name] = f"coalesce({', '.join(known)})"
+        for name, field in self._registry.context.items():
+            if name not in DROPPED_CONTEXT:
+                kept = self._value(name, field)
+                values[name] = kept if name == "dnt" else f"case when objects then null else {kept} end"
+        for name in DEVICE_COLUMNS:
+            values[name] = f"case when objects then null else parsed_{name} end"
+        for name, field in self._properties.items():
+            if field.stored:
+                values[name] = self._value(name, field)
+        for name in CLIENT_IDENTIFIERS:
+            if name in values:
+                values[name] = f"case when objects then null else {values[name]} end"
+        values["extra"] = "j_extra"
+        return values
+
+    def _entity_type(self, given: str) -> str:
+        by_type: dict[str, list[Event]] = defaultdict(list)
+        for event in self._events:
+            if event.entity_type is not None:
+                by_type[event.entity_type].append(event)
+        if not by_type:
+            return given
+        branches = " ".join(
+            f"when event_name in {_list(event.name for event in events)} then {quoted(kind)}"
+            for kind, events in by_type.items()
+        )
+        return f"coalesce({given}, case {branches} end)"
+
+    def _timed(self) -> str:
+        """Return the CTEs that both statements start with, the last one being ``timed``."""
+        inputs = ",\n        ".join(self._inputs())
+        suspicious = " or ".join(f"contains(line, {quoted(mark)})" for mark in SUSPICIOUS_MARKS)
+        blanks = " or ".join(f"contains(line, {quoted(mark)})" for mark in _BLANK_MARKS)
+        devices = ",\n        ".join(f"device.{name} as parsed_{name}" for name in DEVICE_COLUMNS)
+        return f"""
+with parsed as (
+    select line_number, event_name, {suspicious} as suspicious,
+        {blanks} or strlen(line) <> length(line) as blanks,
+        json_transform(line, {quoted(self._structure())}) as j
+    from $lines
+    where event_name in {_list(event.name for event in self._events)}
+),
+inputs as (
+    select line_number, event_name, suspicious,
+        case when j.extra is not null and cast(j.extra as varchar) <> 'null' then j.extra end
+            as j_extra,
+        {inputs}
+    from parsed
+),
+timed as (
+    select
+        inputs.*,
+        tm_time(i_occurred_at) as t_occurred_at,
+        coalesce(i_dnt, false) as objects,
+        country.code as assigned_country_code,
+        currency.code as currency_code,
+        {devices}
+    from inputs
+    left join (values {_rows(country_codes())}) as country (code)
+        on country.code = upper(inputs.i_country_code)
+    left join (values {_rows(currency_codes())}) as currency (code)
+        on currency.code = upper(inputs.i_currency)
+    left join tide_devices as device on device.user_agent = inputs.i_user_agent
+)"""
+
+    def _judging(self, values: dict[str, str]) -> str:
+        faults = "\n        ".join(self._faults())
+        return f"""{self._timed()},
+judged as (
+    select
+        line_number,
+        {values["event_date"]} as event_date,
+        i_event_id,
+        case
+        {faults}
+        end as fault
+    from (select *, tm_time_fault(i_occurred_at, 'occurred_at') as time_fault from timed)
+)
+select
+    line_number,
+    fault,
+    {quoted(self._domain)} as domain,
+    event_date,
+    case when fault is null then cast(i_event_id as uuid) end as event_id
+from judged
+"""
+
+    def _typing(self, values: dict[str, str]) -> str:
+        columns = ",\n    ".join(f'{value} as "{name}"' for name, value in values.items())
+        return f"{self._timed()}\nselect\n    {columns}\nfrom timed\n"

@@ -1,0 +1,253 @@
+"""The warehouse: one connection to DuckDB or Postgres, its lock, and the schema it starts with.
+
+Belongs here: how to connect, wait, migrate and speak SQL to either engine. What is loaded or
+computed belongs elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ingest.registry import SQL_TYPES, registry
+from ingest.settings import Settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+#: Advisory lock numbers on Postgres ("tide" in ASCII, then a counter).
+LOAD_LOCK = 0x7469646500000001
+RUN_LOCK = 0x7469646500000002
+
+WAIT_SECONDS = 600.0
+
+
+class WarehouseBusy(Exception):
+    """Another process holds the warehouse and did not let go in time."""
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be opened; the message says why and what to do."""
+
+
+class Warehouse:
+    """A connection to one of the two engines, with ``?`` as the place of a bound value.
+
+    ``target`` is ``duckdb`` or ``postgres``; ``connection`` is the driver's own connection.
+    """
+
+    def __init__(self, target: str, connection: Any) -> None:
+        """Wrap a driver's connection."""
+        self.target = target
+        self.connection = connection
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement with bound values and return its rows (none for a command)."""
+        if self.target == "duckdb":
+            result = self.connection.execute(sql, list(parameters))
+            return result.fetchall() if result.description else []
+        if parameters:
+            sql = sql.replace("%", "%%").replace("?", "%s")
+        cursor = self.connection.execute(sql, list(parameters) or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first column of the first row, or None."""
+        rows = self.execute(sql, parameters)
+        return rows[0][0] if rows else None
+
+    def records(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the rows as dicts by column name."""
+        if self.target == "duckdb":
+            result = self.connection.execute(sql, list(parameters))
+        else:
+            if parameters:
+                sql = sql.replace("%", "%%").replace("?", "%s")
+            result = self.connection.execute(sql, list(parameters) or None)
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def insert_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Insert rows with bound values; no rows is no statement."""
+        if not rows:
+            return
+        names = ", ".join(f'"{name}"' for name in columns)
+        mark = "?" if self.target == "duckdb" else "%s"
+        sql = f"insert into {table} ({names}) values ({', '.join([mark] * len(columns))})"
+        cursor = self.connection if self.target == "duckdb" else self.connection.cursor()
+        cursor.executemany(sql, [list(row) for row in rows])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: commit at the end, roll back on any exception."""
+        self.connection.execute("begin")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("rollback")
+            raise
+        self.connection.execute("commit")
+
+    def relation_exists(self, schema: str, name: str) -> bool:
+        """Tell whether a table or view exists."""
+        sql = "select 1 from information_schema.tables where table_schema = ? and table_name = ?"
+        return bool(self.execute(sql, [schema, name]))
+
+    def close(self) -> None:
+        """Let go of the connection and, on DuckDB, of the file's lock."""
+        self.connection.close()
+
+
+def _lock_holder(message: str) -> str:
+    marker = "PID "
+    if marker not in message:
+        return ""
+    return " by process " + message.split(marker, 1)[1].split(")", 1)[0]
+
+
+def _connect_duckdb(
+    path: Path, wait_seconds: float, notify: Callable[[str], None] | None, read_only: bool
+) -> Any:
+    import duckdb
+
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.IOException as error:
+            message = str(error)
+            if "lock" not in message:
+                raise WarehouseError(
+                    f"{path} cannot be opened: {message.splitlines()[0]}"
+                ) from error
+            if time.monotonic() >= deadline:
+                raise WarehouseBusy(
+                    f"the warehouse is in use{_lock_holder(message)}; try again when it has "
+                    "finished, or set TIDEMARK_HOME to another folder"
+                ) from None
+            if notify and not told:
+                notify(f"waiting for the warehouse, in use{_lock_holder(message)}")
+                told = True
+            time.sleep(0.1)
+
+
+def _connect_postgres(url: str) -> Any:
+    import psycopg
+
+    try:
+        connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        reason = " ".join(str(error).split())
+        raise WarehouseError(
+            f"Postgres cannot be reached: {reason}; check TIDEMARK_POSTGRES_URL"
+        ) from None
+    connection.execute("set timezone to 'UTC'")
+    # A killed client must not leave its statement running against the next run.
+    connection.execute("set client_connection_check_interval to '1s'")
+    connection.execute("set client_min_messages to warning")
+    return connection
+
+
+def open_warehouse(
+    settings: Settings,
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+    notify: Callable[[str], None] | None = None,
+    read_only: bool = False,
+) -> Warehouse:
+    """Connect to the target and bring its schema up to date.
+
+    On DuckDB the connection holds the file's lock until it is closed, so that one process writes
+    at a time. ``notify`` gets one line when there is something to wait for. With ``read_only``
+    nothing is created.
+
+    Raises:
+        WarehouseBusy: another process held the lock for ``wait_seconds``.
+        WarehouseError: there is no server, or no warehouse to read.
+
+    """
+    if settings.target == "postgres":
+        assert settings.postgres_url is not None
+        warehouse = Warehouse("postgres", _connect_postgres(settings.postgres_url))
+    else:
+        if read_only and not settings.warehouse_path.exists():
+            raise WarehouseError(
+                f"there is no warehouse in {settings.home} yet; run 'tidemark ingest PATH' first"
+            )
+        settings.home.mkdir(parents=True, exist_ok=True)
+        warehouse = Warehouse(
+            "duckdb",
+            _connect_duckdb(settings.warehouse_path, wait_seconds, notify, read_only),
+        )
+    if not read_only:
+        try:
+            migrate(warehouse)
+        except BaseException:
+            warehouse.close()
+            raise
+    return warehouse
+
+
+def raw_events_ddl(target: str) -> str:
+    """Return the statement that creates raw.events, from the contracts."""
+    types = SQL_TYPES[target]
+    columns = ",\n    ".join(f'"{n}" {types[t]}' for n, t in registry().raw_columns().items())
+    partitioned = " partition by range (event_date)" if target == "postgres" else ""
+    return f"create table if not exists raw.events (\n    {columns}\n){partitioned}"
+
+
+def _statements(path: Path) -> list[str]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines()
+             if not line.strip().startswith("--")]  # fmt: skip
+    return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
+
+
+def migrate(warehouse: Warehouse) -> None:
+    """Create what is missing: schemas, operations tables, raw.events and its newest columns.
+
+    Safe to repeat and, on Postgres, to run from several processes at once.
+    """
+    with warehouse.transaction():
+        if warehouse.target == "postgres":
+            warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK + 16])
+        for path in sorted(MIGRATIONS.glob("*.sql")):
+            for statement in _statements(path):
+                warehouse.execute(statement)
+        warehouse.execute(raw_events_ddl(warehouse.target))
+        warehouse.execute(
+            "create table if not exists raw.event_ids (event_id uuid"
+            + (" primary key)" if warehouse.target == "postgres" else ")")
+        )
+        _add_new_columns(warehouse)
+
+
+def _add_new_columns(warehouse: Warehouse) -> None:
+    present = {
+        row[0]
+        for row in warehouse.execute(
+            "select column_name from information_schema.columns "
+            "where table_schema = 'raw' and table_name = 'events'"
+        )
+    }
+    types = SQL_TYPES[warehouse.target]
+    for name, kind in registry().raw_columns().items():
+        if name not in present:
+            warehouse.execute(f'alter table raw.events add column "{name}" {types[kind]}')
+
+
+def ensure_month_partitions(warehouse: Warehouse, months: Sequence[str]) -> None:
+    """Create the Postgres partitions of raw.events for months written ``YYYY-MM``."""
+    for month in months:
+        year, number = int(month[:4]), int(month[5:7])
+        following = f"{year + (number == 12):04d}-{number % 12 + 1:02d}-01"
+        name = f"events_{year:04d}_{number:02d}"
+        warehouse.execute(
+            f"create table if not exists raw.{name} partition of raw.events "
+            f"for values from ('{month}-01') to ('{following}')"
+        )
+        warehouse.execute(f"create index if not exists {name}_date on raw.{name} (event_date)")
