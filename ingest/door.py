@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from ingest.contract_commands import register_versions
 from ingest.errors import UserError
 from ingest.privacy import Pseudonyms
-from ingest.quarantine import quarantined_payload
+from ingest.redacted_payload import quarantined_payload
 from ingest.redate import ensure_timezone
 from ingest.registry import registry
 from ingest.settings import Settings
@@ -57,7 +57,9 @@ class LoadResult:
 
 
 @dataclass
-class _Tally:
+class Tally:
+    """What a load has counted so far; read = accepted + duplicates + rejected."""
+
     read: int = 0
     accepted: int = 0
     duplicates: int = 0
@@ -147,6 +149,14 @@ class Loader:
             self.registry, self.pseudonyms, timezone=settings.timezone, connection=connection
         )
 
+    @contextmanager
+    def load_transaction(self) -> Iterator[None]:
+        """All or nothing, one load at a time: load numbers come in the order they are seen in."""
+        with self.warehouse.transaction():
+            if self.warehouse.target == "postgres":
+                self.warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
+            yield
+
     def load_file(self, path: Path, mapping: dict[str, str]) -> LoadResult:
         """Load one file, or say that it is known already or cannot be read."""
         try:
@@ -170,10 +180,7 @@ class Loader:
 
         """
         warehouse = self.warehouse
-        with warehouse.transaction():
-            if warehouse.target == "postgres":
-                # One load at a time: load numbers must come in the order in which they are seen.
-                warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
+        with self.load_transaction():
             known = digest and warehouse.value(
                 "select min(load_id) from ops.loads where file_sha256 = ? "
                 "and status in ('loaded', 'partial')",
@@ -181,19 +188,19 @@ class Loader:
             )
             if known:
                 return LoadResult(known, source, file_name, 0, 0, 0, 0, "already_loaded")
-            load_id = self._next("ops.loads", "load_id")
-            started = _now()
-            tally = _Tally()
+            load_id = self.next_id("ops.loads", "load_id")
+            started = utc_now()
+            tally = Tally()
             error = self._load_all(blocks, load_id, started, tally)
             status = "partial" if error else "loaded"
-            self._record(load_id, source, file_name, digest, started, tally, status, error)
+            self.record(load_id, source, file_name, digest, started, tally, status, error)
         return LoadResult(
             load_id, source, file_name, tally.read, tally.accepted, tally.duplicates,
             tally.rejected, status, error,
         )  # fmt: skip
 
     def _load_all(
-        self, blocks: Iterator[Block], load_id: int, received_at: datetime, tally: _Tally
+        self, blocks: Iterator[Block], load_id: int, received_at: datetime, tally: Tally
     ) -> str | None:
         """Load every block; return why the source ended early, if it did."""
         last_line = 0
@@ -211,11 +218,12 @@ class Loader:
             if block.lines.num_rows:
                 last_line = block.lines.column(0)[-1].as_py()
             batch = self.engine.type_block(block, load_id=load_id, received_at=received_at)
-            self._append(batch, load_id, tally)
+            self.append(batch, load_id, tally)
             tally.unknown.update(batch.unknown_properties)
             self._reject(batch.rejected, load_id, received_at, tally)
 
-    def _append(self, batch: Batch, load_id: int, tally: _Tally) -> None:
+    def append(self, batch: Batch, load_id: int, tally: Tally) -> None:
+        """Append what is new in a typed batch to raw.events and count it."""
         if not batch.domains:
             return
         if self.warehouse.target == "duckdb":
@@ -312,12 +320,12 @@ class Loader:
             path.unlink(missing_ok=True)
 
     def _reject(
-        self, bad_lines: Sequence[BadLine], load_id: int, at: datetime, tally: _Tally
+        self, bad_lines: Sequence[BadLine], load_id: int, at: datetime, tally: Tally
     ) -> None:
         if not bad_lines:
             return
         tally.rejected += len(bad_lines)
-        first = self._next("ops.rejected_events", "rejection_id")
+        first = self.next_id("ops.rejected_events", "rejection_id")
         rows = []
         for offset, bad in enumerate(sorted(bad_lines, key=lambda bad: bad.line_number)):
             payload, event_name = quarantined_payload(bad.payload, self.registry, self.pseudonyms)
@@ -329,19 +337,20 @@ class Loader:
                  "event_name", "payload", "rejected_at")  # fmt: skip
         self.warehouse.insert_many("ops.rejected_events", names, rows)
 
-    def _record(
+    def record(
         self,
         load_id: int,
         source: str,
         file_name: str,
         digest: str | None,
         started: datetime,
-        tally: _Tally,
+        tally: Tally,
         status: str,
         error: str | None,
     ) -> None:
+        """Write the bookkeeping of a finished load: ops.loads, its dates, unknown properties."""
         warehouse = self.warehouse
-        finished = _now()
+        finished = utc_now()
         dates = sorted(tally.dates)
         warehouse.insert_many(
             "ops.loads",
@@ -366,18 +375,17 @@ class Loader:
             touch_partitions(warehouse, load_id, finished)
 
     def _record_failure(self, file_name: str, digest: str | None, reason: str) -> LoadResult:
-        with self.warehouse.transaction():
-            if self.warehouse.target == "postgres":
-                self.warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
-            load_id = self._next("ops.loads", "load_id")
-            tally = _Tally(read=1)
-            now = _now()
+        with self.load_transaction():
+            load_id = self.next_id("ops.loads", "load_id")
+            tally = Tally(read=1)
+            now = utc_now()
             fault = Fault("unreadable_file", None, reason)
             self._reject([BadLine(0, fault, b"")], load_id, now, tally)
-            self._record(load_id, "file", file_name, digest, now, tally, "failed", reason)
+            self.record(load_id, "file", file_name, digest, now, tally, "failed", reason)
         return LoadResult(load_id, "file", file_name, 1, 0, 0, 1, "failed", reason)
 
-    def _next(self, table: str, column: str) -> int:
+    def next_id(self, table: str, column: str) -> int:
+        """Return the next number of a table; the caller holds the load lock."""
         return int(self.warehouse.value(f"select coalesce(max({column}), 0) + 1 from {table}"))
 
 
@@ -398,5 +406,6 @@ def touch_partitions(warehouse: Warehouse, load_id: int, at: datetime) -> None:
     )
 
 
-def _now() -> datetime:
+def utc_now() -> datetime:
+    """Return the time as the warehouse stores it: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)

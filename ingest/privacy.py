@@ -32,7 +32,9 @@ _TEXT_PHONE = re.compile(
 _TEXT_CARD = re.compile(r"(?<![\w.])\d(?:[ \-]?\d){12,18}(?![\w])")
 _TEXT_IBAN = re.compile(r"(?<!\w)[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
 _TEXT_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
-_TEXT_IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:]{2,}[0-9A-Fa-f:.]*")
+_TEXT_IPV6 = re.compile(
+    r"(?<![\w:.])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:]{2,}[0-9A-Fa-f:.]*"
+)
 
 #: Length of an IBAN by country (ISO 13616 registry).
 _IBAN_LENGTHS = {

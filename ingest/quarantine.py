@@ -1,60 +1,171 @@
-"""The quarantine: rejected inputs, kept redacted, shown, replayed after a fix, or discarded."""
+"""The quarantine: rejected inputs listed, shown, replayed after a fix, or discarded.
+
+What is kept of a rejected input is decided in ``ingest.redacted_payload``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from ingest.privacy import Pseudonyms, redact, redact_tree
-from ingest.registry import Registry
-from ingest.shape import snake_case
-
-#: Characters kept of an input that is no JSON object.
-KEPT_TEXT = 16_384
-
-#: Keys whose values are never kept, wherever they stand.
-_DROPPED_KEYS = frozenset({"ip", "ip_address", "client_ip", "remote_addr"})
-_MESSAGE_KEYS = frozenset({"text", "body", "message_text"})
+from ingest.door import Loader, Tally, utc_now
+from ingest.errors import UserError
+from ingest.settings import Settings
+from ingest.source_files import ROWS_PER_BLOCK, Block, lines_as_block
+from ingest.validation import REASON_CODES
+from ingest.warehouse import Warehouse, open_warehouse
 
 
-def quarantined_payload(
-    payload: bytes, registry: Registry, pseudonyms: Pseudonyms
-) -> tuple[str, str | None]:
-    """Return what is kept of a rejected input, and its event name if it can be told.
+@dataclass(frozen=True)
+class Selection:
+    """Which rejected inputs are meant; nothing given means all that are not resolved."""
 
-    Identifiers become the same keyed hashes as those of accepted events, so that a replay joins
-    with them; everything else is redacted as free text; addresses and message texts are dropped.
+    rejection_ids: tuple[int, ...] = ()
+    reason_code: str | None = None
+    load_id: int | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return an SQL condition over ops.rejected_events and its values.
+
+        Raises:
+            UserError: the reason code is none of the fixed list.
+
+        """
+        parts, values = ["resolved_at is null"], []
+        if self.rejection_ids:
+            parts.append(f"rejection_id in ({', '.join('?' * len(self.rejection_ids))})")
+            values.extend(self.rejection_ids)
+        if self.reason_code is not None:
+            if self.reason_code not in REASON_CODES:
+                raise UserError(
+                    f"{self.reason_code!r} is no reason code; use one of {', '.join(REASON_CODES)}"
+                )
+            parts.append("reason_code = ?")
+            values.append(self.reason_code)
+        if self.load_id is not None:
+            parts.append("load_id = ?")
+            values.append(self.load_id)
+        return " and ".join(parts), values
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What became of replayed inputs."""
+
+    accepted: int
+    duplicates: int
+    still_rejected: int
+
+
+def list_rejections(
+    warehouse: Warehouse, selection: Selection, *, limit: int
+) -> list[dict[str, Any]]:
+    """Return open rejections, newest first, without their payloads."""
+    condition, values = selection.condition()
+    return warehouse.records(
+        "select rejection_id, load_id, line_number, reason_code, field, detail, event_name, "
+        f"rejected_at from ops.rejected_events where {condition} "
+        f"order by rejection_id desc limit {int(limit)}",
+        values,
+    )
+
+
+def show_rejection(warehouse: Warehouse, rejection_id: int) -> dict[str, Any]:
+    """Return one rejection with its redacted payload and the file that it came in.
+
+    Raises:
+        UserError: there is no rejection of this number.
+
     """
+    rows = warehouse.records(
+        "select rejected.*, loads.file_name, loads.source from ops.rejected_events as rejected "
+        "left join ops.loads as loads on rejected.load_id = loads.load_id "
+        "where rejected.rejection_id = ?",
+        [rejection_id],
+    )
+    if not rows:
+        raise UserError(
+            f"there is no rejected input {rejection_id}; see 'tidemark quarantine list'"
+        )
+    return rows[0]
+
+
+def discard(warehouse: Warehouse, selection: Selection) -> int:
+    """Resolve rejections for good and forget their payloads; return how many."""
+    condition, values = selection.condition()
+    with warehouse.transaction():
+        count = int(
+            warehouse.value(f"select count(*) from ops.rejected_events where {condition}", values)
+        )
+        warehouse.execute(
+            "update ops.rejected_events set resolved_at = ?, resolution = 'discarded', "
+            f"payload = null where {condition}",
+            [utc_now(), *values],
+        )
+    return count
+
+
+def replay(settings: Settings, selection: Selection) -> ReplayResult:
+    """Put rejections through the door again, as a load of their own, in one transaction.
+
+    Those that pass now are resolved (known event ids as duplicates); the others keep their place
+    with the reason of today. A replay is a new receipt.
+    """
+    warehouse = open_warehouse(settings)
     try:
-        document = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        text = payload.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        text = text.replace("\\u0000", "\N{REPLACEMENT CHARACTER}")
-        return redact(text[:KEPT_TEXT]), None
-    if not isinstance(document, dict):
-        return _dump(redact_tree(document, pseudonyms)), None
-    name = document.get("event_name", document.get("eventName"))
-    event_name = redact(name.replace(".", "_")[:200]) if isinstance(name, str) else None
-    domain = registry.events[event_name].domain if event_name in registry.events else None
-    drop = _DROPPED_KEYS | (_MESSAGE_KEYS if domain in (None, "messaging") else frozenset())
-    return _dump(_redacted(document, drop, pseudonyms)), event_name
+        loader = Loader(warehouse, settings)
+        with loader.load_transaction():
+            return _replay(loader, selection)
+    finally:
+        warehouse.close()
 
 
-def _redacted(value: Any, drop: frozenset[str], pseudonyms: Pseudonyms) -> Any:
-    if isinstance(value, dict):
-        kept = {}
-        for key, item in value.items():
-            name = snake_case(key)
-            if name in drop:
-                continue
-            plain = isinstance(item, str) and (name == "user_agent" or name.endswith("_hash"))
-            kept[redact(key)] = item if plain else _redacted(item, drop, pseudonyms)
-        return kept
-    if isinstance(value, list):
-        return [_redacted(item, drop, pseudonyms) for item in value]
-    return redact_tree(value, pseudonyms)
+def _replay(loader: Loader, selection: Selection) -> ReplayResult:
+    warehouse = loader.warehouse
+    condition, values = selection.condition()
+    rows = warehouse.execute(
+        f"select rejection_id, payload from ops.rejected_events where {condition} "
+        "and payload is not null and payload <> '' order by rejection_id",
+        values,
+    )
+    load_id = loader.next_id("ops.loads", "load_id")
+    started = utc_now()
+    tally = Tally()
+    for block in _blocks(rows):
+        numbers = set(block.lines.column(0).to_pylist())
+        batch = loader.engine.type_block(block, load_id=load_id, received_at=started)
+        loader.append(batch, load_id, tally)
+        tally.unknown.update(batch.unknown_properties)
+        for bad in batch.rejected:
+            tally.rejected += 1
+            numbers.discard(bad.line_number)
+            warehouse.execute(
+                "update ops.rejected_events set reason_code = ?, field = ?, detail = ? "
+                "where rejection_id = ?",
+                [bad.fault.code, bad.fault.field, bad.fault.detail, bad.line_number],
+            )
+        _resolve(warehouse, sorted(numbers), started)
+    result = ReplayResult(tally.accepted, tally.duplicates, tally.rejected)
+    if tally.accepted or tally.duplicates:
+        # What stays in the quarantine was counted by the load that it first came in.
+        tally.read, tally.rejected = tally.accepted + tally.duplicates, 0
+        loader.record(load_id, "quarantine", "quarantine", None, started, tally, "loaded", None)
+    return result
 
 
-def _dump(value: Any) -> str:
-    return orjson.dumps(value).decode().replace("\\u0000", "")
+def _blocks(rows: Sequence[tuple[int, str]]) -> Iterator[Block]:
+    for start in range(0, len(rows), ROWS_PER_BLOCK):
+        part = rows[start : start + ROWS_PER_BLOCK]
+        lines = [payload.replace("\n", " ").encode() for _, payload in part]
+        yield lines_as_block([number for number, _ in part], lines, [])
+
+
+def _resolve(warehouse: Warehouse, numbers: Sequence[int], at: Any) -> None:
+    for start in range(0, len(numbers), 1000):
+        part = numbers[start : start + 1000]
+        warehouse.execute(
+            "update ops.rejected_events set resolved_at = ?, resolution = 'replayed' "
+            f"where rejection_id in ({', '.join('?' * len(part))})",
+            [at, *part],
+        )

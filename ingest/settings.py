@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from ingest.errors import UserError
+
 TARGETS = ("duckdb", "postgres")
 ENVIRONMENTS = ("dev", "ci", "prod")
 
@@ -33,7 +35,7 @@ VARIABLES: dict[str, str] = {
 INTERNAL_PREFIXES = ("TIDEMARK_PG", "TIDEMARK_DUCKDB_PATH", "TIDEMARK_TEST_", "TIDEMARK_DBT_")
 
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     """A setting that cannot be used; the message says which and what to do."""
 
 

@@ -119,12 +119,8 @@ class Shaper:
         """Bind the contracts and the hashes for what goes into ``extra``."""
         self._registry = registry
         self._pseudonyms = pseudonyms
-        self._fields = {
-            name for name in registry.envelope if name not in ("context", "properties")
-        }
-        self._aliases = {
-            spec.alias: name for name, spec in registry.envelope.items() if spec.alias
-        }
+        self._fields = {name for name in registry.envelope if name not in ("context", "properties")}
+        self._aliases = {spec.alias: name for name, spec in registry.envelope.items() if spec.alias}
 
     def reshape_line(self, line: bytes) -> tuple[bytes, list[str]] | Fault:
         """Return the canonical line and the names of its unknown properties, or the fault."""

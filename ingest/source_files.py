@@ -7,6 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -261,7 +262,9 @@ def split_lines(data: bytes, first_number: int) -> Block:
         if not data[offsets[index] : offsets[index + 1]].strip(b" \t\r\n\x0b\x0c")
     ]
     bad_lines = [
-        BadLine(index + first_number, fault, data[offsets[index] : offsets[index + 1]][:MAX_LINE_BYTES])
+        BadLine(
+            index + first_number, fault, data[offsets[index] : offsets[index + 1]][:MAX_LINE_BYTES]
+        )
         for index, fault in sorted(faults.items())
     ]
     keep = np.ones(count, dtype=bool)
@@ -409,10 +412,10 @@ def _csv_blocks(path: Path, registry: Registry, mapping: dict[str, str]) -> Iter
                 numbers.append(number)
                 lines.append(orjson.dumps(_csv_event(columns, row, registry)))
         if len(lines) + len(bad) >= ROWS_PER_BLOCK:
-            yield _checked(numbers, lines, bad)
+            yield lines_as_block(numbers, lines, bad)
             numbers, lines, bad = [], [], []
     if lines or bad:
-        yield _checked(numbers, lines, bad)
+        yield lines_as_block(numbers, lines, bad)
     if raw.cut:
         raise EOFError("the file is cut short")
 
@@ -437,8 +440,11 @@ def _row_fault(row: list[str]) -> Fault | None:
     return None
 
 
-def _checked(numbers: list[int], lines: list[bytes], bad: list[BadLine]) -> Block:
-    """Put converted rows through the same checks as lines that came as JSON."""
+def lines_as_block(numbers: list[int], lines: list[bytes], bad: list[BadLine]) -> Block:
+    """Put lines made of something else through the same checks as lines that came as JSON.
+
+    ``numbers`` are the line numbers of ``lines``; ``bad`` are lines rejected before.
+    """
     if not lines:
         return Block(_table([], []), bad)
     import pyarrow as pa
@@ -513,7 +519,7 @@ def _parquet_blocks(path: Path) -> Iterator[Block]:
                     except (orjson.JSONEncodeError, UnicodeError, RecursionError) as error:
                         fault = Fault("malformed_json", None, f"no JSON value: {error}")
                         bad.append(BadLine(number, fault, repr(row).encode()[:MAX_LINE_BYTES]))
-                yield _checked(numbers, lines, bad)
+                yield lines_as_block(numbers, lines, bad)
     except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError) as error:
         raise UnreadableFile(f"it is no sound Parquet file: {str(error).splitlines()[0]}") from None
 
@@ -529,10 +535,8 @@ def _parquet_event(row: dict[str, Any]) -> dict[str, Any]:
             event.setdefault(group, {})[key] = plain
             continue
         if name in ("properties", "context", "metadata") and isinstance(plain, str):
-            try:
+            with contextlib.suppress(ValueError):
                 plain = json.loads(plain)
-            except ValueError:
-                pass
         event[name] = plain
     return event
 

@@ -18,6 +18,7 @@ _TABLET = re.compile(r"ipad|tablet|kindle|silk/|playbook|nexus (?:7|9|10)|sm-t\d
 _MOBILE = re.compile(r"mobi|iphone|ipod|android|windows phone|blackberry|opera mini", re.IGNORECASE)
 _DESKTOP = re.compile(r"windows nt|macintosh|x11|cros|linux x86_64", re.IGNORECASE)
 
+
 def device_type(user_agent: str) -> str:
     """Return bot, tablet, mobile, desktop or other."""
     if _ROBOT.search(user_agent):

@@ -26,7 +26,7 @@ REASON_CODES: dict[str, str] = {
     "not_in_enum": "a value is none of those that its contract lists",
     "out_of_range": "a number is outside the range of its contract",
     "bad_uuid": "event_id is not a UUID of the form 8-4-4-4-12",
-    "bad_timestamp": "a time is not YYYY-MM-DDThh:mm:ss[.digits](Z|+hh:mm|-hh:mm) or does not exist",
+    "bad_timestamp": "a time is not YYYY-MM-DDThh:mm:ss[.digits](Z|+hh:mm|-hh:mm), or is none",
     "naive_timestamp": "a time has no offset",
     "in_the_future": "occurred_at is more than 24 hours after receipt",
     "too_old": "occurred_at lies before the year 2000",
@@ -64,12 +64,12 @@ _LEAF_TYPES = {
     "object": "JSON",
 }
 
-_TIMESTAMP = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?"
+_TIMESTAMP = r"\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
 _OFFSET = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 #: Signs that a line can hold a string of white space only.
-_BLANK_MARKS = ('""', '" ', '"\\\\')
+_BLANK_MARKS = ('""', '" ', '"\\')
 
 #: Functions of one value and lookups that the statements use; created once per connection.
 #: A time that json writes with Z and no or three digits of a second is cast directly.
@@ -80,13 +80,13 @@ create or replace temp macro tm_time(value) as
         when value[24:24] = 'Z' and length(value) = 24 then try_cast(value[1:23] as timestamp)
         else try_cast(value[1:19] as timestamp)
             + to_milliseconds(
-                cast(rpad(regexp_extract(value, '\\.(\\d{{1,3}})', 1), 3, '0') as bigint)
+                try_cast(rpad(regexp_extract(value, '\\.(\\d{{1,3}})', 1), 3, '0') as bigint)
             )
             - case
                 when value[-1:] = 'Z' then to_minutes(0)
                 else to_minutes(
-                    cast(value[-6:-6] || '1' as bigint)
-                    * (60 * cast(value[-5:-4] as bigint) + cast(value[-2:] as bigint))
+                    try_cast(value[-6:-6] || '1' as bigint)
+                    * (60 * try_cast(value[-5:-4] as bigint) + try_cast(value[-2:] as bigint))
                 )
             end
     end;
@@ -162,20 +162,20 @@ class DomainStatement:
         def leaves(fields: dict[str, Field]) -> dict[str, str]:
             return {name: _LEAF_TYPES[field.type] for name, field in fields.items()}
 
-        return json.dumps(
-            {
-                **leaves(self._envelope),
-                "context": leaves(self._registry.context),
-                "properties": leaves(self._properties),
-                "extra": "JSON",
-            }
-        )
+        structure: dict[str, Any] = leaves(self._envelope)
+        structure["context"] = leaves(self._registry.context)
+        if self._properties:
+            structure["properties"] = leaves(self._properties)
+        structure["extra"] = "JSON"
+        return json.dumps(structure)
 
     def _inputs(self) -> list[str]:
         """Leaves by name, blank strings as null (prefix i_)."""
         found = []
         given = (
-            "case when blanks and trim({0}, " + quoted(_WHITE_SPACE) + ") = '' then null else {0} end"
+            "case when blanks and trim({0}, "
+            + quoted(_WHITE_SPACE)
+            + ") = '' then null else {0} end"
         )
         groups = (
             ("j", self._envelope),
@@ -251,7 +251,7 @@ class DomainStatement:
             links = ("i_user_id", "i_anonymous_id", "i_phone_hash", "i_email_hash")
             count = " + ".join(f"({link} is not null)::int" for link in links)
             when(f"event_name = 'user_identified' and {count} < 2", "missing_field", "user_id",
-                 "two of user_id, anonymous_id, phone_hash and email_hash are required")  # fmt: skip
+                 "give two of user_id, anonymous_id, phone_hash, email_hash")  # fmt: skip
         return checks
 
     def _value_checks(
@@ -338,9 +338,7 @@ class DomainStatement:
         values["event_name"] = "event_name"
         values["occurred_at"] = "t_occurred_at"
         for name in ("source", "channel"):
-            values[name] = (
-                f"coalesce({values[name]}, {quoted(self._envelope[name].default)})"
-            )
+            values[name] = f"coalesce({values[name]}, {quoted(self._envelope[name].default)})"
         values["schema_version"] = (
             f"coalesce({values['schema_version']}, {self._envelope['schema_version'].default})"
         )
@@ -357,7 +355,9 @@ class DomainStatement:
         for name, field in self._registry.context.items():
             if name not in DROPPED_CONTEXT:
                 kept = self._value(name, field)
-                values[name] = kept if name == "dnt" else f"case when objects then null else {kept} end"
+                values[name] = (
+                    kept if name == "dnt" else f"case when objects then null else {kept} end"
+                )
         for name in DEVICE_COLUMNS:
             values[name] = f"case when objects then null else parsed_{name} end"
         for name, field in self._properties.items():

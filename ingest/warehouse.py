@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ingest.errors import UserError
 from ingest.registry import SQL_TYPES, registry
 from ingest.settings import Settings
 
@@ -24,11 +25,11 @@ RUN_LOCK = 0x7469646500000002
 WAIT_SECONDS = 600.0
 
 
-class WarehouseBusy(Exception):
+class WarehouseBusy(UserError):
     """Another process holds the warehouse and did not let go in time."""
 
 
-class WarehouseError(Exception):
+class WarehouseError(UserError):
     """The warehouse cannot be opened; the message says why and what to do."""
 
 

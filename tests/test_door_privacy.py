@@ -1,0 +1,228 @@
+"""Nothing that a person could be recognised by is stored, and joins still work."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.privacy import Pseudonyms, identifying, redact
+from ingest.settings import HashKey, Settings, SettingsError, load_settings, parse_hash_keys
+from ingest.warehouse import open_warehouse
+from tests.events import line, load, query
+
+PHONE = "+919876543210"
+KEY = HashKey("v1", bytes(range(32)))
+
+
+@pytest.mark.parametrize(
+    ("value", "normal_form"),
+    [
+        ("+919876543210", PHONE),
+        ("+91 98765-43210", PHONE),
+        ("+91 (98765) 43.210", PHONE),
+        (" +919876543210 ", PHONE),
+        ("\uff0b91 98765 43210", PHONE),
+        ("+\u096f\u0967 \u096f\u096e\u096d\u096c\u096b \u096a\u0969\u0968\u0967\u0966", PHONE),
+        ("whatsapp:+919876543210", PHONE),
+        ("tel:+919876543210", PHONE),
+        ("Jo.Doe+x@Example.COM", "jo.doe+x@example.com"),
+        ("mailto:jo@example.com", "jo@example.com"),
+        ("wamid.HBgM", "wamid.HBgM"),
+        ("919876543210", None),
+        ("+1234567", None),
+        ("+1234567890123456", None),
+        ("u_000123", None),
+        ("a+b", None),
+        ("user@host", None),
+        ("@handle", None),
+        ("2026-03-01T10:00:00+05:30", None),
+    ],
+)
+def test_whole_values_that_identify(value: str, normal_form: str | None) -> None:
+    assert identifying(value) == normal_form
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("call +91 98765 43210 now", "call [phone] now"),
+        ("call 0049 30 1234567.", "call [phone]."),
+        ("(555) 123-4567 or 98765 43210", "[phone] or [phone]"),
+        ("write to jo.doe@example.co.uk!", "write to [email]!"),
+        ("4111 1111 1111 1111, 5500-0000-0000-0004", "[card], [card]"),
+        ("DE89 3704 0044 0532 0130 00 please", "[iban] please"),
+        ("from 192.168.1.20:443 and 2001:db8::1", "from [ip]:443 and [ip]"),
+        ("order 1234567890123456 of 1767225600000", "order 1234567890123456 of 1767225600000"),
+        ("at 10:20:30 on 2026-03-01", "at 10:20:30 on 2026-03-01"),
+        ("version 1.2.3, 12 items for 1,200.50", "version 1.2.3, 12 items for 1,200.50"),
+    ],
+)
+def test_free_text(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+    assert redact(redacted) == redacted
+
+
+def test_hashes_depend_on_the_key_and_say_which() -> None:
+    first, second = Pseudonyms(KEY), Pseudonyms(HashKey("v2", b"x" * 32))
+    assert first.of(PHONE) == first.of("+91 98765-43210")
+    assert first.of(PHONE).startswith("v1:")
+    assert len(first.of(PHONE)) == len("v1:") + 64
+    assert first.of(PHONE)[3:] != second.of(PHONE)[3:]
+    assert first.of(first.of(PHONE)) == first.of(PHONE)
+
+
+def _planted() -> tuple[list[bytes], list[str]]:
+    """Return lines with personal data in every place, and what must be found nowhere."""
+    message_id = "wamid." + base64.b64encode(b"919876543210abc").decode()
+    secrets = [
+        "9876543210", "98765 43210", "jo.doe@example.com", "jo.doe%40example.com",
+        message_id, "4111111111111111", "4111 1111 1111 1111", "DE89370400440532013000",
+        "203.0.113.77", "my private words", base64.b64encode(b"919876543210abc").decode(),
+    ]  # fmt: skip
+    whatsapp: dict[str, Any] = {
+        "event_name": "whatsapp_message_sent", "advisor_id_hash": "adv", "provider": "meta",
+    }  # fmt: skip
+    lines = [
+        line(user_id=PHONE, anonymous_id="jo.doe@example.com", actor_id="+91 98765 43210"),
+        line(context={"ip": "203.0.113.77", "referrer": "https://x.org/?m=jo.doe%40example.com",
+                      "page_url": "https://x.org/?p=+919876543210"}),
+        line(**whatsapp, properties={"whatsapp_message_id": message_id,
+                                     "phone_number_used": "+91 98765 43210"}),
+        line(event_name="message_received", user_id=PHONE,
+             properties={"chat_id": PHONE, "text": "my private words"}),
+        line(event_name="moderation_decision", entity_type="order", status="rejected",
+             properties={"reason": "call 98765 43210 or jo.doe@example.com, 4111 1111 1111 1111"}),
+        line(event_name="error_raised", entity_id=None,
+             properties={"error_message": "no route to 203.0.113.77 for +919876543210"}),
+        line(note="DE89370400440532013000", properties={"deep": {"card": 4111111111111111,
+             "list": ["+919876543210", "jo.doe@example.com"], "jo.doe@example.com": 1}}),
+        line(event_name="conversation_recorded", agent_id="a", user_id=PHONE, channel="web",
+             properties={"start_time": "2026-03-01T10:00:00Z", "tags": ["jo.doe@example.com"]}),
+        line(user_id=PHONE).replace(b"+91", b"\\u002b91"),
+        line(user_id="jo.doe@example.com").replace(b"@", b"\\u0040"),
+        # rejected ones
+        line(user_id=PHONE, amount_cents="x", context={"ip": "203.0.113.77"}),
+        line(event_name="nobody", properties={"text": "my private words", "m": message_id,
+             "n": "card 4111111111111111"}),
+        b'{"event_id": "broken jo.doe@example.com +919876543210 203.0.113.77',
+        line(event_name="message_received", properties={"text": "my private words"}),
+        line(request_id="jo.doe@example.com\0"),
+    ]  # fmt: skip
+    return lines, secrets
+
+
+def test_a_byte_scan_finds_nothing(duckdb_settings: Settings, tmp_path: Path) -> None:
+    lines, secrets = _planted()
+    result = load(duckdb_settings, tmp_path / "f.ndjson", b"\n".join(lines))
+    assert (result.accepted, result.rejected) == (10, 5)
+    warehouse = open_warehouse(duckdb_settings)
+    warehouse.execute("checkpoint")
+    dumped = json.dumps(
+        [warehouse.records("select * from raw.events"),
+         warehouse.records("select * from ops.rejected_events"),
+         warehouse.records("select * from ops.unknown_properties")],
+        default=str,
+    )  # fmt: skip
+    warehouse.close()
+    written = [path for path in duckdb_settings.home.rglob("*") if path.is_file()]
+    assert written
+    for secret in secrets:
+        assert secret not in dumped
+        for path in written:
+            assert secret.encode() not in path.read_bytes(), (secret, path.name)
+
+
+def test_postgres_rows_hold_nothing_either(postgres_settings: Settings, tmp_path: Path) -> None:
+    lines, secrets = _planted()
+    load(postgres_settings, tmp_path / "f.ndjson", b"\n".join(lines))
+    dumped = json.dumps(
+        [query(postgres_settings, "select * from raw.events"),
+         query(postgres_settings, "select * from ops.rejected_events")],
+        default=str,
+    )  # fmt: skip
+    assert not [secret for secret in secrets if secret in dumped]
+    assert not list((postgres_settings.home / "spool").iterdir())
+
+
+def test_hashed_identifiers_still_join(duckdb_settings: Settings, tmp_path: Path) -> None:
+    lines = [
+        line(user_id="+91 98765 43210"),
+        line(event_name="message_received", user_id=PHONE, properties={"chat_id": PHONE}),
+        line(user_id="12345678901", advisor_id_hash="+919876543210"),
+    ]
+    load(duckdb_settings, tmp_path / "f.ndjson", b"\n".join(lines))
+    rows = query(duckdb_settings, "select user_id, chat_id, advisor_id_hash from raw.events")
+    assert len({row["user_id"] for row in rows if row["user_id"] != "12345678901"}) == 1
+    (chat,) = [row for row in rows if row["chat_id"]]
+    assert chat["chat_id"] == chat["user_id"]
+    (plain,) = [row for row in rows if row["user_id"] == "12345678901"]
+    assert plain["advisor_id_hash"] == PHONE
+
+
+def test_do_not_track_takes_identifiers_and_context(settings: Settings, tmp_path: Path) -> None:
+    data = line(
+        event_name="whatsapp_message_read", advisor_id_hash="adv", session_id="s", actor_id="x",
+        anonymous_id="a", context={"dnt": True, "utm_source": "ads", "user_agent": "Mozilla/5.0"},
+        properties={"whatsapp_message_id": "m", "recipient_phone_hash": "h"},
+    )  # fmt: skip
+    load(settings, tmp_path / "f.ndjson", data)
+    (row,) = query(
+        settings,
+        "select user_id, anonymous_id, session_id, actor_id, recipient_phone_hash, utm_source, "
+        "device_type, browser, advisor_id_hash, whatsapp_message_id, dnt from raw.events",
+    )
+    assert row.pop("advisor_id_hash") == "adv"
+    assert row.pop("whatsapp_message_id") == "m"
+    assert row.pop("dnt") is True
+    assert set(row.values()) == {None}
+
+
+def test_required_fields_are_checked_before_do_not_track(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    data = line(event_name="order_created", user_id="u", service_code="s", context={"dnt": True})
+    assert load(duckdb_settings, tmp_path / "f.ndjson", data).accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+         "Gecko) Version/17.4 Mobile/15E148 Safari/604.1", ("mobile", "Mobile Safari", "iOS")),
+        ("Mozilla/5.0 (iPad; CPU OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Version/17.4 Mobile "
+         "Safari/604.1", ("tablet", "Mobile Safari", "iOS")),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+         "Chrome/120.0.0.0 Safari/537.36", ("desktop", "Chrome", "Windows")),
+        ("WhatsApp/2.23.20.0", ("bot", "WhatsApp", None)),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+         ("bot", "Googlebot", None)),
+        ("something", ("other", None, None)),
+    ],
+)  # fmt: skip
+def test_user_agents_are_reduced(
+    duckdb_settings: Settings, tmp_path: Path, agent: str, expected: tuple[str | None, ...]
+) -> None:
+    load(duckdb_settings, tmp_path / "f.ndjson", line(context={"user_agent": agent}))
+    (row,) = query(duckdb_settings, "select device_type, browser, os from raw.events")
+    assert row["device_type"] == expected[0]
+    if expected[1] != "WhatsApp":
+        assert (row["browser"], row["os"]) == expected[1:]
+
+
+def test_keys_are_refused_when_they_are_weak_or_missing(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="32 hex digits"):
+        parse_hash_keys("v1:abcd")
+    with pytest.raises(SettingsError, match="each version once"):
+        parse_hash_keys(f"v1:{'ab' * 16},v1:{'cd' * 16}")
+    with pytest.raises(SettingsError, match="refuses the development key"):
+        load_settings({"TIDEMARK_ENV": "prod"})
+    development = load_settings({}).write_key.secret.hex()
+    with pytest.raises(SettingsError, match="make one of your own"):
+        load_settings({"TIDEMARK_ENV": "ci", "TIDEMARK_HASH_KEYS": f"v1:{development}"})
+    settings = load_settings({"TIDEMARK_HASH_KEYS": f"v1:{'ab' * 16},v2:{'cd' * 16}"})
+    assert settings.write_key.version == "v2"
+    assert "cdcd" not in repr(settings)
