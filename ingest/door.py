@@ -8,8 +8,8 @@ Everything a file changes, its bookkeeping included, is one transaction.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -24,15 +24,22 @@ from ingest.registry import registry
 from ingest.settings import Settings
 from ingest.shape import Fault
 from ingest.source_files import (
+    NO_LINES,
+    ORDINAL_BITS,
     BadLine,
     Block,
     UnreadableFile,
     file_format,
     file_sha256,
+    merge_blocks,
     read_blocks,
 )
 from ingest.typing_engine import Batch, TypingEngine
 from ingest.warehouse import LOAD_LOCK, Warehouse, ensure_month_partitions, open_warehouse
+
+#: Small files are loaded together up to this many bytes (at a guess, decompressed) or files.
+GROUP_BYTES = 48 << 20
+GROUP_FILES = 500
 
 SUFFIXES = (".ndjson", ".jsonl", ".json", ".csv", ".parquet")
 
@@ -62,10 +69,40 @@ class Tally:
 
     read: int = 0
     accepted: int = 0
-    duplicates: int = 0
     rejected: int = 0
     dates: Counter[date] = field(default_factory=Counter)
     unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def duplicates(self) -> int:
+        """Valid events whose id was known already."""
+        return self.read - self.accepted - self.rejected
+
+
+@dataclass
+class Source:
+    """A file that is being loaded; ``error`` says why it ended early, if it did."""
+
+    load_id: int
+    file_name: str
+    kind: str
+    digest: str
+    blocks: Iterator[Block]
+    tally: Tally = field(default_factory=Tally)
+    error: str | None = None
+
+    def read(self) -> Iterator[Block]:
+        """Yield the blocks; a cut becomes a rejected rest of the file."""
+        last_line = 0
+        try:
+            for block in self.blocks:
+                if block.lines.num_rows:
+                    last_line = block.lines.column(0)[-1].as_py()
+                yield block
+        except EOFError as error:
+            self.error = str(error)
+            fault = Fault("unreadable_file", None, self.error)
+            yield Block(NO_LINES(), [BadLine(last_line + 1, fault, b"")])
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -97,6 +134,25 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def group_files(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Put small files together, in order: a transaction and its statements cost more than they."""
+    group: list[Path] = []
+    weight = 0
+    for path in files:
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = 0
+        size *= 1 if path.suffix.lower() in (".ndjson", ".jsonl", ".json", ".csv") else 12
+        if group and (weight + size > GROUP_BYTES or len(group) >= GROUP_FILES):
+            yield group
+            group, weight = [], 0
+        group.append(path)
+        weight += size
+    if group:
+        yield group
+
+
 def ingest_paths(
     paths: Sequence[Path],
     *,
@@ -106,7 +162,7 @@ def ingest_paths(
     notify: Callable[[str], None] | None = None,
     on_result: Callable[[LoadResult], None] | None = None,
 ) -> list[LoadResult]:
-    """Load files into the warehouse of the settings, one transaction per file.
+    """Load files into the warehouse of the settings, each whole or not at all.
 
     ``mapping`` renames CSV columns; ``notify`` gets a line when there is something to wait for;
     ``on_result`` is called after each file.
@@ -124,12 +180,12 @@ def ingest_paths(
     try:
         ensure_timezone(warehouse, settings.timezone, notify=notify)
         register_versions(warehouse)
-        loader = Loader(warehouse, settings)
-        for path in files:
-            result = loader.load_file(path, mapping or {})
-            results.append(result)
-            if on_result:
-                on_result(result)
+        loader = Loader(warehouse, settings, mapping=mapping or {})
+        for group in group_files(files):
+            for result in loader.load_files(group):
+                results.append(result)
+                if on_result:
+                    on_result(result)
     finally:
         warehouse.close()
     return results
@@ -138,8 +194,12 @@ def ingest_paths(
 class Loader:
     """Loads files through one open warehouse."""
 
-    def __init__(self, warehouse: Warehouse, settings: Settings) -> None:
-        """Bind the warehouse; the caller closes it."""
+    def __init__(
+        self, warehouse: Warehouse, settings: Settings, *, mapping: dict[str, str]
+    ) -> None:
+        """Bind the warehouse, which the caller closes; ``mapping`` renames CSV columns."""
+        self.mapping = mapping
+        self._last_load_id: int | None = None
         self.warehouse = warehouse
         self.settings = settings
         self.registry = registry()
@@ -155,114 +215,150 @@ class Loader:
         with self.warehouse.transaction():
             if self.warehouse.target == "postgres":
                 self.warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
+            self._last_load_id = None
             yield
 
-    def load_file(self, path: Path, mapping: dict[str, str]) -> LoadResult:
-        """Load one file, or say that it is known already or cannot be read."""
+    def load_files(self, paths: Sequence[Path]) -> list[LoadResult]:
+        """Load some files in one transaction; of a single one only a block is in memory."""
+        if len(paths) > 1:
+            return self._load(paths, streaming=False)
+        try:
+            return self._load(paths, streaming=True)
+        except UnreadableFile as error:
+            # Found out midway: what was loaded of it is rolled back, and that is noted.
+            with self.load_transaction():
+                return [self._failed(paths[0].name, f"{paths[0].name}: {error}")]
+
+    def _load(self, paths: Sequence[Path], *, streaming: bool) -> list[LoadResult]:
+        started = utc_now()
+        results: dict[int, LoadResult] = {}
+        sources: dict[int, Source] = {}
+        with self.load_transaction():
+            for place, path in enumerate(paths):
+                opened = self._open(path, streaming=streaming, among=sources.values())
+                if isinstance(opened, Source):
+                    sources[place] = opened
+                else:
+                    results[place] = opened
+            if streaming:
+                for source in sources.values():
+                    for block in source.read():
+                        self._load_block(block, [source], started)
+            elif sources:
+                together = list(sources.values())
+                self._load_block(
+                    merge_blocks([list(s.read()) for s in together]), together, started
+                )
+            for place, source in sources.items():
+                results[place] = self._finish(source, started)
+        return [results[place] for place in sorted(results)]
+
+    def _open(self, path: Path, *, streaming: bool, among: Iterable[Source]) -> Source | LoadResult:
+        """Return the file ready to be read, or what is to be said instead."""
         try:
             digest = file_sha256(path)
-            blocks = read_blocks(path, self.registry, mapping)
-            return self.load_blocks(blocks, file_name=path.name, digest=digest,
-                                    source=file_format(path))  # fmt: skip
-        except OSError as error:
-            reason = f"{path.name} cannot be read: {error.strerror or error}"
-            return self._record_failure(path.name, None, reason)
-        except UnreadableFile as error:
-            return self._record_failure(path.name, digest, f"{path.name}: {error}")
-
-    def load_blocks(
-        self, blocks: Iterator[Block], *, file_name: str, digest: str | None, source: str
-    ) -> LoadResult:
-        """Load blocks of lines as one load.
-
-        Raises:
-            UnreadableFile: the source turned out not to be trustworthy; nothing was loaded.
-
-        """
-        warehouse = self.warehouse
-        with self.load_transaction():
-            known = digest and warehouse.value(
+            kind = file_format(path)
+            known = next((s.load_id for s in among if s.digest == digest), None)
+            known = known or self.warehouse.value(
                 "select min(load_id) from ops.loads where file_sha256 = ? "
                 "and status in ('loaded', 'partial')",
                 [digest],
             )
             if known:
-                return LoadResult(known, source, file_name, 0, 0, 0, 0, "already_loaded")
-            load_id = self.next_id("ops.loads", "load_id")
-            started = utc_now()
-            tally = Tally()
-            error = self._load_all(blocks, load_id, started, tally)
-            status = "partial" if error else "loaded"
-            self.record(load_id, source, file_name, digest, started, tally, status, error)
+                return LoadResult(known, kind, path.name, 0, 0, 0, 0, "already_loaded")
+            blocks = read_blocks(path, self.registry, self.mapping)
+            source = Source(0, path.name, kind, digest, blocks)
+            if not streaming:
+                # Read before anything is written: a file that cannot be trusted harms no other.
+                source.blocks = iter(list(source.read()))
+            source.load_id = self.next_load_id()
+            return source
+        except OSError as error:
+            return self._failed(path.name, f"{path.name} cannot be read: {error.strerror or error}")
+        except UnreadableFile as error:
+            if streaming:
+                raise
+            return self._failed(path.name, f"{path.name}: {error}")
+
+    def _load_block(self, block: Block, sources: Sequence[Source], at: datetime) -> None:
+        """Load a block whose positions say which of the sources a line belongs to."""
+        base = sources[0].load_id
+        batch = self.engine.type_block(block, load_id=base, received_at=at)
+        for ordinal, count in block.line_counts().items():
+            sources[ordinal].tally.read += count
+        for (ordinal, day), count in self.append(batch, base).items():
+            sources[ordinal].tally.accepted += count
+            sources[ordinal].tally.dates[day] += count
+        for (ordinal, event_name, name), count in batch.unknown_properties.items():
+            sources[ordinal].tally.unknown[event_name, name] += count
+        by_source: dict[int, list[BadLine]] = defaultdict(list)
+        for bad in batch.rejected:
+            by_source[bad.ordinal].append(bad)
+        for ordinal, bad_lines in sorted(by_source.items()):
+            sources[ordinal].tally.rejected += len(bad_lines)
+            self._reject(bad_lines, sources[ordinal].load_id, at)
+
+    def _finish(self, source: Source, started: datetime) -> LoadResult:
+        status = "partial" if source.error else "loaded"
+        self.record(source, started, status)
+        tally = source.tally
         return LoadResult(
-            load_id, source, file_name, tally.read, tally.accepted, tally.duplicates,
-            tally.rejected, status, error,
+            source.load_id, source.kind, source.file_name, tally.read, tally.accepted,
+            tally.duplicates, tally.rejected, status, source.error,
         )  # fmt: skip
 
-    def _load_all(
-        self, blocks: Iterator[Block], load_id: int, received_at: datetime, tally: Tally
-    ) -> str | None:
-        """Load every block; return why the source ended early, if it did."""
-        last_line = 0
-        while True:
-            try:
-                block = next(blocks)
-            except StopIteration:
-                return None
-            except EOFError as error:
-                fault = Fault("unreadable_file", None, str(error))
-                tally.read += 1
-                self._reject([BadLine(last_line + 1, fault, b"")], load_id, received_at, tally)
-                return str(error)
-            tally.read += block.line_count
-            if block.lines.num_rows:
-                last_line = block.lines.column(0)[-1].as_py()
-            batch = self.engine.type_block(block, load_id=load_id, received_at=received_at)
-            self.append(batch, load_id, tally)
-            tally.unknown.update(batch.unknown_properties)
-            self._reject(batch.rejected, load_id, received_at, tally)
+    def _failed(self, file_name: str, reason: str) -> LoadResult:
+        source = Source(self.next_load_id(), file_name, "file", "", iter(()), error=reason)
+        source.tally.read = source.tally.rejected = 1
+        started = utc_now()
+        fault = Fault("unreadable_file", None, reason)
+        self._reject([BadLine(0, fault, b"")], source.load_id, started)
+        self.record(source, started, "failed")
+        return LoadResult(source.load_id, "file", file_name, 1, 0, 0, 1, "failed", reason)
 
-    def append(self, batch: Batch, load_id: int, tally: Tally) -> None:
-        """Append what is new in a typed batch to raw.events and count it."""
+    def next_load_id(self) -> int:
+        """Return the number of the next load; the caller holds the load lock."""
+        if self._last_load_id is None:
+            self._last_load_id = self.next_id("ops.loads", "load_id") - 1
+        self._last_load_id += 1
+        return self._last_load_id
+
+    def append(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
+        """Append what is new in a typed batch to raw.events.
+
+        Returns how many events were new, by ordinal (the place of their load after ``load_id``)
+        and event date.
+        """
         if not batch.domains:
-            return
+            return {}
         if self.warehouse.target == "duckdb":
-            accepted = self._append_duckdb(batch, load_id)
-        else:
-            accepted = self._append_postgres(batch, load_id)
-        tally.dates.update(accepted)
-        count = sum(accepted.values())
-        tally.accepted += count
-        tally.duplicates += batch.valid_count - count
+            return self._append_duckdb(batch, load_id)
+        return self._append_postgres(batch, load_id)
 
-    def _append_duckdb(self, batch: Batch, load_id: int) -> dict[date, int]:
+    def _append_duckdb(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
         execute = self.warehouse.connection.execute
         execute(
-            "create or replace temp table tide_new as select line_number, event_id, event_date "
+            "create or replace temp table tide_new as select line_number, event_id, event_date, domain "
             "from tide_first anti join raw.event_ids using (event_id)"
         )
-        dates = dict(
-            execute("select event_date, count(*) from tide_new group by event_date").fetchall()
-        )
-        if not dates:
+        counts = {
+            (ordinal, day): count
+            for ordinal, day, count in execute(
+                f"select line_number >> {ORDINAL_BITS}, event_date, count(*) from tide_new "
+                "group by all"
+            ).fetchall()
+        }
+        if not counts:
             return {}
-        lines = self._lines_of(sum(dates.values()), "tide_new")
         rows = " union all by name ".join(
-            f"({self.engine.typed_rows(domain, lines, load_id=load_id)})"
+            f"({self.engine.typed_rows(domain, 'tide_new', load_id=load_id)})"
             for domain in batch.domains
         )
         execute(f"insert into raw.events by name {rows}")
         execute("insert into raw.event_ids select event_id from tide_new")
-        return dates
+        return counts
 
-    def _lines_of(self, count: int, chosen: str) -> str:
-        """Return the relation of the chosen lines: without a join where all are chosen."""
-        total = self.engine.connection.execute("select count(*) from tide_canonical").fetchone()
-        if total[0] == count:
-            return "tide_canonical"
-        return f"(select * from tide_canonical semi join {chosen} using (line_number))"
-
-    def _append_postgres(self, batch: Batch, load_id: int) -> dict[date, int]:
+    def _append_postgres(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
         warehouse = self.warehouse
         execute = self.engine.connection.execute
         months = execute("select distinct strftime(event_date, '%Y-%m') from tide_first").fetchall()
@@ -271,33 +367,32 @@ class Loader:
             "create temp table if not exists tide_stage (like raw.events) on commit drop"
         )
         warehouse.execute("truncate tide_stage")
-        count = execute("select count(*) from tide_first").fetchone()[0]
-        lines = self._lines_of(count, "tide_first")
         for domain in batch.domains:
-            self._copy_to_postgres(domain, self.engine.typed_rows(domain, lines, load_id=load_id))
+            self._copy_to_postgres(
+                domain, self.engine.typed_rows(domain, "tide_first", load_id=load_id)
+            )
         columns = ", ".join(f'"{name}"' for name in self.registry.raw_columns())
         staged = ", ".join(f'tide_stage."{name}"' for name in self.registry.raw_columns())
-        return dict(
-            warehouse.execute(
-                f"""
-                with winners as (
-                    insert into raw.event_ids (event_id)
-                    select cast(event_id as uuid) from tide_stage
-                    on conflict do nothing
-                    returning event_id
-                ),
-                appended as (
-                    insert into raw.events ({columns})
-                    select {staged}
-                    from tide_stage
-                    inner join winners on winners.event_id = cast(tide_stage.event_id as uuid)
-                    order by tide_stage.occurred_at
-                    returning event_date
-                )
-                select event_date, count(*) from appended group by event_date
-                """
+        rows = warehouse.execute(
+            f"""
+            with winners as (
+                insert into raw.event_ids (event_id)
+                select cast(event_id as uuid) from tide_stage
+                on conflict do nothing
+                returning event_id
+            ),
+            appended as (
+                insert into raw.events ({columns})
+                select {staged}
+                from tide_stage
+                inner join winners on winners.event_id = cast(tide_stage.event_id as uuid)
+                order by tide_stage.occurred_at
+                returning load_id, event_date
             )
+            select load_id, event_date, count(*) from appended group by load_id, event_date
+            """
         )
+        return {(number - load_id, day): count for number, day, count in rows}
 
     def _copy_to_postgres(self, domain: str, rows: str) -> None:
         spool = self.settings.home / "spool"
@@ -319,37 +414,22 @@ class Loader:
         finally:
             path.unlink(missing_ok=True)
 
-    def _reject(
-        self, bad_lines: Sequence[BadLine], load_id: int, at: datetime, tally: Tally
-    ) -> None:
-        if not bad_lines:
-            return
-        tally.rejected += len(bad_lines)
+    def _reject(self, bad_lines: Sequence[BadLine], load_id: int, at: datetime) -> None:
         first = self.next_id("ops.rejected_events", "rejection_id")
         rows = []
         for offset, bad in enumerate(sorted(bad_lines, key=lambda bad: bad.line_number)):
             payload, event_name = quarantined_payload(bad.payload, self.registry, self.pseudonyms)
             rows.append(
-                [first + offset, load_id, bad.line_number, bad.fault.code, bad.fault.field,
+                [first + offset, load_id, bad.line_in_file, bad.fault.code, bad.fault.field,
                  bad.fault.detail, event_name, payload, at]
             )  # fmt: skip
         names = ("rejection_id", "load_id", "line_number", "reason_code", "field", "detail",
                  "event_name", "payload", "rejected_at")  # fmt: skip
         self.warehouse.insert_many("ops.rejected_events", names, rows)
 
-    def record(
-        self,
-        load_id: int,
-        source: str,
-        file_name: str,
-        digest: str | None,
-        started: datetime,
-        tally: Tally,
-        status: str,
-        error: str | None,
-    ) -> None:
+    def record(self, source: Source, started: datetime, status: str) -> None:
         """Write the bookkeeping of a finished load: ops.loads, its dates, unknown properties."""
-        warehouse = self.warehouse
+        warehouse, load_id, tally = self.warehouse, source.load_id, source.tally
         finished = utc_now()
         dates = sorted(tally.dates)
         warehouse.insert_many(
@@ -357,9 +437,9 @@ class Loader:
             ("load_id", "source", "file_name", "file_sha256", "started_at", "finished_at", "read",
              "accepted", "duplicates", "rejected", "min_event_date", "max_event_date", "status",
              "error"),
-            [[load_id, source, file_name, digest, started, finished, tally.read, tally.accepted,
-              tally.duplicates, tally.rejected, dates[0] if dates else None,
-              dates[-1] if dates else None, status, error]],
+            [[load_id, source.kind, source.file_name, source.digest or None, started, finished,
+              tally.read, tally.accepted, tally.duplicates, tally.rejected,
+              dates[0] if dates else None, dates[-1] if dates else None, status, source.error]],
         )  # fmt: skip
         warehouse.insert_many(
             "ops.unknown_properties",
@@ -373,16 +453,6 @@ class Loader:
                 [[load_id, day, tally.dates[day]] for day in dates],
             )
             touch_partitions(warehouse, load_id, finished)
-
-    def _record_failure(self, file_name: str, digest: str | None, reason: str) -> LoadResult:
-        with self.load_transaction():
-            load_id = self.next_id("ops.loads", "load_id")
-            tally = Tally(read=1)
-            now = utc_now()
-            fault = Fault("unreadable_file", None, reason)
-            self._reject([BadLine(0, fault, b"")], load_id, now, tally)
-            self.record(load_id, "file", file_name, digest, now, tally, "failed", reason)
-        return LoadResult(load_id, "file", file_name, 1, 0, 0, 1, "failed", reason)
 
     def next_id(self, table: str, column: str) -> int:
         """Return the next number of a table; the caller holds the load lock."""

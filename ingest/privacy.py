@@ -17,7 +17,7 @@ from typing import Any
 from ingest.settings import HashKey
 
 #: SQL that tells cheaply whether a line can hold an identifier that must be hashed.
-SUSPICIOUS_MARKS = ("@", "+", "wamid.", "\\u", "\uff0b", "\ufe62", "\uff20")
+SUSPICIOUS_MARKS = ("@", "+", "wamid.", "\\u", "%40", "%2B", "%2b", "\uff0b", "\ufe62", "\uff20")
 
 _SCHEME = re.compile(r"^(?:tel|sms|whatsapp|mailto)\s*:\s*", re.IGNORECASE)
 _PHONE = re.compile(r"\+[\s\-‐-―.()/·\u2060]*\d(?:[\s\-‐-―.()/·\u2060]*\d){7,14}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.door import Loader, Tally, utc_now
+from ingest.door import Loader, Source, utc_now
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.source_files import ROWS_PER_BLOCK, Block, lines_as_block
@@ -114,7 +114,7 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
     """
     warehouse = open_warehouse(settings)
     try:
-        loader = Loader(warehouse, settings)
+        loader = Loader(warehouse, settings, mapping={})
         with loader.load_transaction():
             return _replay(loader, selection)
     finally:
@@ -129,29 +129,31 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
         "and payload is not null and payload <> '' order by rejection_id",
         values,
     )
-    load_id = loader.next_id("ops.loads", "load_id")
+    source = Source(loader.next_load_id(), "quarantine", "quarantine", "", iter(()))
     started = utc_now()
-    tally = Tally()
+    tally, still_rejected = source.tally, 0
     for block in _blocks(rows):
         numbers = set(block.lines.column(0).to_pylist())
-        batch = loader.engine.type_block(block, load_id=load_id, received_at=started)
-        loader.append(batch, load_id, tally)
-        tally.unknown.update(batch.unknown_properties)
+        batch = loader.engine.type_block(block, load_id=source.load_id, received_at=started)
+        for (_, day), count in loader.append(batch, source.load_id).items():
+            tally.accepted += count
+            tally.dates[day] += count
+        for (_, event_name, name), count in batch.unknown_properties.items():
+            tally.unknown[event_name, name] += count
         for bad in batch.rejected:
-            tally.rejected += 1
+            still_rejected += 1
             numbers.discard(bad.line_number)
             warehouse.execute(
                 "update ops.rejected_events set reason_code = ?, field = ?, detail = ? "
                 "where rejection_id = ?",
                 [bad.fault.code, bad.fault.field, bad.fault.detail, bad.line_number],
             )
-        _resolve(warehouse, sorted(numbers), started)
-    result = ReplayResult(tally.accepted, tally.duplicates, tally.rejected)
-    if tally.accepted or tally.duplicates:
         # What stays in the quarantine was counted by the load that it first came in.
-        tally.read, tally.rejected = tally.accepted + tally.duplicates, 0
-        loader.record(load_id, "quarantine", "quarantine", None, started, tally, "loaded", None)
-    return result
+        tally.read += len(numbers)
+        _resolve(warehouse, sorted(numbers), started)
+    if tally.read:
+        loader.record(source, started, "loaded")
+    return ReplayResult(tally.accepted, tally.duplicates, still_rejected)
 
 
 def _blocks(rows: Sequence[tuple[int, str]]) -> Iterator[Block]:

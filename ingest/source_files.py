@@ -15,9 +15,9 @@ import json
 import math
 import re
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -50,13 +50,28 @@ class UnreadableFile(Exception):
     """The file cannot be trusted as a whole; nothing of it is loaded."""
 
 
+#: Where several files are loaded together, a line number carries the file's place among them
+#: (its ordinal) above this many bits.
+ORDINAL_BITS = 40
+
+
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is rejected before its JSON is looked at."""
+    """A line that is rejected, and why."""
 
     line_number: int
     fault: Fault
     payload: bytes
+
+    @property
+    def ordinal(self) -> int:
+        """Place of the line's file among those that are loaded together."""
+        return self.line_number >> ORDINAL_BITS
+
+    @property
+    def line_in_file(self) -> int:
+        """Number of the line in its file, from 1."""
+        return self.line_number & ((1 << ORDINAL_BITS) - 1)
 
 
 @dataclass(frozen=True)
@@ -71,10 +86,35 @@ class Block:
     bad_lines: list[BadLine] = field(default_factory=list)
     doubtful: frozenset[int] = frozenset()
 
-    @property
-    def line_count(self) -> int:
-        """Lines read, blank ones left out."""
-        return self.lines.num_rows + len(self.bad_lines)
+    def line_counts(self) -> dict[int, int]:
+        """Lines read by the ordinal of their file, blank ones left out."""
+        ordinals = self.lines.column(0).to_numpy() >> ORDINAL_BITS
+        found, counts = np.unique(ordinals, return_counts=True)
+        lines = Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+        lines.update(bad.ordinal for bad in self.bad_lines)
+        return dict(lines)
+
+
+def merge_blocks(files: list[list[Block]]) -> Block:
+    """Put the blocks of several files together; line numbers get the ordinal of their file."""
+    import pyarrow as pa
+
+    tables: list[pa.Table] = []
+    bad_lines: list[BadLine] = []
+    doubtful: set[int] = set()
+    for ordinal, blocks in enumerate(files):
+        shift = ordinal << ORDINAL_BITS
+        for block in blocks:
+            numbers = pa.array(block.lines.column(0).to_numpy() + shift)
+            tables.append(block.lines.set_column(0, "line_number", numbers))
+            bad_lines.extend(replace(b, line_number=b.line_number + shift) for b in block.bad_lines)
+            doubtful.update(number + shift for number in block.doubtful)
+    return Block(pa.concat_tables(tables or [NO_LINES()]), bad_lines, frozenset(doubtful))
+
+
+def NO_LINES() -> pa.Table:
+    """Return a table of no lines."""
+    return _table([], [])
 
 
 def file_sha256(path: Path) -> str:

@@ -16,9 +16,9 @@ import orjson
 from ingest.privacy import Pseudonyms, redact, redact_tree, redact_url
 from ingest.registry import Registry
 from ingest.shape import Fault, Shaper, judge
-from ingest.source_files import BadLine, Block, split_lines
+from ingest.source_files import ORDINAL_BITS, BadLine, Block, split_lines
 from ingest.user_agents import parse_device
-from ingest.validation import SETUP, DomainStatement
+from ingest.validation import SETUP, DomainStatement, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,13 +29,12 @@ class Batch:
     """What became of a block: the tables ``tide_canonical`` and ``tide_first`` in the engine.
 
     ``tide_first`` has line_number, event_id, event_date and domain of the first valid line of
-    each event_id; ``valid_count`` counts all valid lines, repeated ids included.
+    each event_id. Unknown properties are counted by the ordinal of the file, event and name.
     """
 
     domains: list[str]
-    valid_count: int
     rejected: list[BadLine]
-    unknown_properties: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unknown_properties: Counter[tuple[int, str, str]] = field(default_factory=Counter)
 
 
 class TypingEngine:
@@ -92,16 +91,23 @@ class TypingEngine:
     def type_block(self, block: Block, *, load_id: int, received_at: datetime) -> Batch:
         """Type and judge the lines of a block; ``received_at`` is UTC."""
         rejected = list(block.bad_lines)
-        unknown: Counter[tuple[str, str]] = Counter()
+        unknown: Counter[tuple[int, str, str]] = Counter()
         self._recognise(block, rejected, unknown)
         names = self._rows("select distinct event_name from tide_canonical")
         domains = sorted({self._registry.events[name].domain for (name,) in names})
         if not domains:
-            return Batch([], 0, rejected, unknown)
+            return Batch([], rejected, unknown)
         self._parse_devices()
+        for domain in domains:
+            # Full vectors: lines of a domain scattered over all vectors cost three times as much.
+            events = ", ".join(quoted(event.name) for event in self._registry.events_of(domain))
+            self._execute(
+                f"create or replace temp table tide_canonical_{domain} as "
+                f"select * from tide_canonical where event_name in ({events})"
+            )
         received = f"timestamp '{received_at:%Y-%m-%d %H:%M:%S.%f}'"
         judging = " union all ".join(
-            f"({self._statement(domain).judging})".replace("$lines", "tide_canonical")
+            f"({self._statement(domain).judging})".replace("$lines", f"tide_canonical_{domain}")
             for domain in domains
         )
         judging = judging.replace("$load_id", str(load_id)).replace("$received_at", received)
@@ -115,22 +121,25 @@ class TypingEngine:
             qualify row_number() over (partition by event_id order by line_number) = 1
             """
         )
-        faults = self._faults()
-        rejected.extend(faults)
-        total = self._rows("select count(*) from tide_judged")[0][0]
-        return Batch(domains, total - len(faults), rejected, unknown)
+        rejected.extend(self._faults())
+        return Batch(domains, rejected, unknown)
 
-    def typed_rows(self, domain: str, lines: str, *, load_id: int) -> str:
-        """Return the query of a domain's typed rows for the lines of a relation.
+    def typed_rows(self, domain: str, chosen: str, *, load_id: int) -> str:
+        """Return the query of a domain's typed rows.
 
-        ``lines`` is a relation with the columns of tide_canonical; the columns that come out are
-        those of ``columns(domain)``, in that order.
+        ``chosen`` names a table with the line_numbers that are wanted; the columns that come out
+        are those of ``columns(domain)``, in that order.
         """
+        lines = f"tide_canonical_{domain}"
+        all_lines = self._rows(f"select count(*) from {lines}")
+        wanted = self._rows(f"select count(*) from {chosen} where domain = {quoted(domain)}")
+        if all_lines != wanted:
+            lines = f"(select * from {lines} semi join {chosen} using (line_number))"
         sql = self._statement(domain).typing.replace("$load_id", str(load_id))
         return sql.replace("$lines", lines)
 
     def _recognise(
-        self, block: Block, rejected: list[BadLine], unknown: Counter[tuple[str, str]]
+        self, block: Block, rejected: list[BadLine], unknown: Counter[tuple[int, str, str]]
     ) -> None:
         """Fill tide_canonical with canonical lines, reshaping those that are not."""
         self._execute("create or replace temp table tide_canonical (line_number bigint, "
@@ -156,7 +165,8 @@ class TypingEngine:
             originals[number] = original
             if names:
                 event_name = orjson.loads(canonical).get("event_name")
-                unknown.update((str(event_name), name) for name in names)
+                ordinal = number >> ORDINAL_BITS
+                unknown.update((ordinal, str(event_name), name) for name in names)
         if not lines:
             return
         import pyarrow as pa
@@ -257,6 +267,8 @@ class TypingEngine:
         self.connection.executemany("insert into tide_devices values (?, ?, ?, ?)", rows)
 
     def _faults(self) -> list[BadLine]:
+        if not self._rows("select 1 from tide_judged where fault is not null limit 1"):
+            return []
         rows = self._rows(
             "select line_number, fault, line from tide_judged "
             "inner join tide_canonical using (line_number) where fault is not null"

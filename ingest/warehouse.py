@@ -185,6 +185,9 @@ def open_warehouse(
             "duckdb",
             _connect_duckdb(settings.warehouse_path, wait_seconds, notify, read_only),
         )
+        if not read_only:
+            # Rewriting the newest rows at every 16 MB of a long load costs more than the load.
+            warehouse.execute("set checkpoint_threshold = '1GB'")
     if not read_only:
         try:
             migrate(warehouse)

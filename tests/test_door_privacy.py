@@ -89,7 +89,7 @@ def _planted() -> tuple[list[bytes], list[str]]:
     lines = [
         line(user_id=PHONE, anonymous_id="jo.doe@example.com", actor_id="+91 98765 43210"),
         line(context={"ip": "203.0.113.77", "referrer": "https://x.org/?m=jo.doe%40example.com",
-                      "page_url": "https://x.org/?p=+919876543210"}),
+                      "page_url": "https://x.org/?p=%2B919876543210"}),
         line(**whatsapp, properties={"whatsapp_message_id": message_id,
                                      "phone_number_used": "+91 98765 43210"}),
         line(event_name="message_received", user_id=PHONE,

@@ -1,0 +1,116 @@
+"""Foreign documents into lines of canonical events, document by document.
+
+A document may give several events, so its events get numbers of their own; ``Block.origins``
+leads back to the line of the document. What is quarantined of a bad document is its skeleton:
+values only of fields that the adapter says are not personal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import orjson
+
+from ingest.adapters import Adapter, Invalid
+from ingest.adapters.fields import iso
+from ingest.shape import Fault
+from ingest.source_files import BadLine, Block, lines_as_block
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z_.\-]{0,59}")
+_REMOVED = "[removed]"
+_KEPT_TEXT = 100
+
+
+def translated(
+    blocks: Iterator[Block], adapter: Adapter, *, received_at: datetime
+) -> Iterator[Block]:
+    """Yield blocks of canonical events for blocks of foreign documents.
+
+    ``received_at`` (UTC) stands in for a missing time where the format has none.
+    """
+    numbers = count(1)
+    receipt = iso(received_at.replace(tzinfo=UTC))
+    while True:
+        try:
+            block = next(blocks)
+        except StopIteration:
+            return
+        origins: dict[int, int] = {}
+        lines: list[bytes] = []
+        of_lines: list[int] = []
+        bad: list[BadLine] = []
+
+        def number_of(document_line: int, origins: dict[int, int] = origins) -> int:
+            number = next(numbers)
+            origins[number] = document_line
+            return number
+
+        for bad_line in block.bad_lines:
+            bad.append(
+                replace(
+                    bad_line,
+                    line_number=number_of(bad_line.line_number),
+                    payload=skeleton(bad_line.payload, adapter),
+                )
+            )
+        for document_line, document in zip(*block.lines.to_pydict().values(), strict=True):
+            for found in _events_of(document, adapter):
+                number = number_of(document_line)
+                if isinstance(found, Fault):
+                    bad.append(BadLine(number, found, skeleton(document.encode(), adapter)))
+                    continue
+                if adapter.receipt_time:
+                    found.setdefault("occurred_at", receipt)
+                lines.append(orjson.dumps(found))
+                of_lines.append(number)
+        yield replace(lines_as_block(of_lines, lines, bad), origins=origins)
+
+
+def _events_of(text: str, adapter: Adapter) -> Iterator[dict[str, Any] | Fault]:
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        yield Fault("malformed_json", None, f"not valid JSON: {str(error)[:120]}")
+        return
+    if not isinstance(document, dict):
+        yield Fault("not_an_object", None, "a document must be one JSON object")
+        return
+    empty = True
+    try:
+        for found in adapter.events(document):
+            empty = False
+            yield found.fault if isinstance(found, Invalid) else found
+    except Invalid as error:
+        yield error.fault
+        return
+    if empty:
+        yield Fault("missing_field", None, f"nothing in it that {adapter.name} sends")
+
+
+def skeleton(payload: bytes, adapter: Adapter) -> bytes:
+    """Return what may be kept of a foreign document: nothing of one that is no JSON."""
+    try:
+        document = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return b""
+    return orjson.dumps(_skeleton(document, adapter.kept, kept=False))
+
+
+def _skeleton(value: Any, names: frozenset[str], *, kept: bool) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if _KEY.fullmatch(key) else _REMOVED: _skeleton(item, names, kept=key in names)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_skeleton(item, names, kept=kept) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if not kept or (isinstance(value, str) and len(value) > _KEPT_TEXT):
+        return _REMOVED
+    return value
