@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from ingest.adapters import ADAPTERS, Adapter, adapter_named
+from ingest.adapters.translation import translated
 from ingest.contract_commands import register_versions
 from ingest.errors import UserError
 from ingest.privacy import Pseudonyms
@@ -26,6 +28,7 @@ from ingest.shape import Fault
 from ingest.source_files import (
     NO_LINES,
     ORDINAL_BITS,
+    PART_BITS,
     BadLine,
     Block,
     UnreadableFile,
@@ -33,6 +36,7 @@ from ingest.source_files import (
     file_sha256,
     merge_blocks,
     read_blocks,
+    read_documents,
 )
 from ingest.typing_engine import Batch, TypingEngine
 from ingest.warehouse import LOAD_LOCK, Warehouse, ensure_month_partitions, open_warehouse
@@ -81,7 +85,10 @@ class Tally:
 
 @dataclass
 class Source:
-    """A file that is being loaded; ``error`` says why it ended early, if it did."""
+    """A file that is being loaded; ``error`` says why it ended early, if it did.
+
+    ``part_bits``: so many bits of a line number count the events of one document.
+    """
 
     load_id: int
     file_name: str
@@ -90,6 +97,7 @@ class Source:
     blocks: Iterator[Block]
     tally: Tally = field(default_factory=Tally)
     error: str | None = None
+    part_bits: int = 0
 
     def read(self) -> Iterator[Block]:
         """Yield the blocks; a cut becomes a rejected rest of the file."""
@@ -102,7 +110,7 @@ class Source:
         except EOFError as error:
             self.error = str(error)
             fault = Fault("unreadable_file", None, self.error)
-            yield Block(NO_LINES(), [BadLine(last_line + 1, fault, b"")])
+            yield Block(NO_LINES(), [BadLine(last_line + (1 << self.part_bits), fault, b"")])
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -164,23 +172,23 @@ def ingest_paths(
 ) -> list[LoadResult]:
     """Load files into the warehouse of the settings, each whole or not at all.
 
-    ``mapping`` renames CSV columns; ``notify`` gets a line when there is something to wait for;
-    ``on_result`` is called after each file.
+    ``mapping`` renames CSV columns; ``adapter`` names the foreign format that the files are of;
+    ``notify`` gets a line when there is something to wait for; ``on_result`` is called after
+    each file.
 
     Raises:
-        UserError: a path does not exist.
+        UserError: a path does not exist, or there is no such format.
         WarehouseBusy: another process did not let go of the warehouse.
 
     """
-    if adapter is not None:
-        raise UserError(f"there is no adapter {adapter!r}; leave --as out for canonical events")
+    foreign = None if adapter is None else adapter_named(adapter)
     files = find_files(paths)
     results = []
     warehouse = open_warehouse(settings, notify=notify)
     try:
         ensure_timezone(warehouse, settings.timezone, notify=notify)
         register_versions(warehouse)
-        loader = Loader(warehouse, settings, mapping=mapping or {})
+        loader = Loader(warehouse, settings, mapping=mapping or {}, adapter=foreign)
         for group in group_files(files):
             for result in loader.load_files(group):
                 results.append(result)
@@ -195,10 +203,19 @@ class Loader:
     """Loads files through one open warehouse."""
 
     def __init__(
-        self, warehouse: Warehouse, settings: Settings, *, mapping: dict[str, str]
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        *,
+        mapping: dict[str, str],
+        adapter: Adapter | None = None,
     ) -> None:
-        """Bind the warehouse, which the caller closes; ``mapping`` renames CSV columns."""
+        """Bind the warehouse, which the caller closes; ``mapping`` renames CSV columns.
+
+        With an ``adapter`` files hold documents of its format instead of canonical events.
+        """
         self.mapping = mapping
+        self.adapter = adapter
         self._last_load_id: int | None = None
         self.warehouse = warehouse
         self.settings = settings
@@ -257,17 +274,17 @@ class Loader:
         """Return the file ready to be read, or what is to be said instead."""
         try:
             digest = file_sha256(path)
-            kind = file_format(path)
+            kind = self.adapter.name if self.adapter else file_format(path)
             known = next((s.load_id for s in among if s.digest == digest), None)
-            known = known or self.warehouse.value(
-                "select min(load_id) from ops.loads where file_sha256 = ? "
-                "and status in ('loaded', 'partial')",
-                [digest],
-            )
+            known = known or self._load_of(digest)
             if known:
                 return LoadResult(known, kind, path.name, 0, 0, 0, 0, "already_loaded")
-            blocks = read_blocks(path, self.registry, self.mapping)
-            source = Source(0, path.name, kind, digest, blocks)
+            if self.adapter:
+                blocks = translated(read_documents(path), self.adapter, received_at=utc_now())
+            else:
+                blocks = read_blocks(path, self.registry, self.mapping)
+            bits = PART_BITS if self.adapter else 0
+            source = Source(0, path.name, kind, digest, blocks, part_bits=bits)
             if not streaming:
                 # Read before anything is written: a file that cannot be trusted harms no other.
                 source.blocks = iter(list(source.read()))
@@ -279,6 +296,18 @@ class Loader:
             if streaming:
                 raise
             return self._failed(path.name, f"{path.name}: {error}")
+
+    def _load_of(self, digest: str) -> int | None:
+        """Return the load that these bytes came in before, read as the same format."""
+        as_format, names = "source = ?", [self.adapter.name] if self.adapter else list(ADAPTERS)
+        if not self.adapter:
+            as_format = f"source not in ({', '.join('?' * len(names))})"
+        found = self.warehouse.value(
+            "select min(load_id) from ops.loads where file_sha256 = ? "
+            f"and status in ('loaded', 'partial') and {as_format}",
+            [digest, *names],
+        )
+        return None if found is None else int(found)
 
     def _load_block(self, block: Block, sources: Sequence[Source], at: datetime) -> None:
         """Load a block whose positions say which of the sources a line belongs to."""
@@ -296,7 +325,8 @@ class Loader:
             by_source[bad.ordinal].append(bad)
         for ordinal, bad_lines in sorted(by_source.items()):
             sources[ordinal].tally.rejected += len(bad_lines)
-            self._reject(bad_lines, sources[ordinal].load_id, at)
+            self._reject(bad_lines, sources[ordinal].load_id, at,
+                         part_bits=sources[ordinal].part_bits)  # fmt: skip
 
     def _finish(self, source: Source, started: datetime) -> LoadResult:
         status = "partial" if source.error else "loaded"
@@ -414,14 +444,16 @@ class Loader:
         finally:
             path.unlink(missing_ok=True)
 
-    def _reject(self, bad_lines: Sequence[BadLine], load_id: int, at: datetime) -> None:
+    def _reject(
+        self, bad_lines: Sequence[BadLine], load_id: int, at: datetime, *, part_bits: int = 0
+    ) -> None:
         first = self.next_id("ops.rejected_events", "rejection_id")
         rows = []
         for offset, bad in enumerate(sorted(bad_lines, key=lambda bad: bad.line_number)):
             payload, event_name = quarantined_payload(bad.payload, self.registry, self.pseudonyms)
             rows.append(
-                [first + offset, load_id, bad.line_in_file, bad.fault.code, bad.fault.field,
-                 bad.fault.detail, event_name, payload, at]
+                [first + offset, load_id, bad.line_in_file >> part_bits, bad.fault.code,
+                 bad.fault.field, bad.fault.detail, event_name, payload, at]
             )  # fmt: skip
         names = ("rejection_id", "load_id", "line_number", "reason_code", "field", "detail",
                  "event_name", "payload", "rejected_at")  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingest.adapters import ADAPTERS
 from ingest.door import Loader, Source, utc_now
 from ingest.errors import UserError
 from ingest.settings import Settings
@@ -126,8 +127,11 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
     condition, values = selection.condition()
     rows = warehouse.execute(
         f"select rejection_id, payload from ops.rejected_events where {condition} "
-        "and payload is not null and payload <> '' order by rejection_id",
-        values,
+        "and payload is not null and payload <> '' "
+        # Of a foreign document only a skeleton is kept; it is no event and stays what it is.
+        "and (event_name is not null or load_id not in (select load_id from ops.loads "
+        f"where source in ({', '.join('?' * len(ADAPTERS))}))) order by rejection_id",
+        [*values, *ADAPTERS],
     )
     source = Source(loader.next_load_id(), "quarantine", "quarantine", "", iter(()))
     started = utc_now()

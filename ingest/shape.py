@@ -64,10 +64,13 @@ def _mistyped(field: Field, structure: Any) -> bool:
     return structure not in _MATCHES[field.type]
 
 
-def judge(registry: Registry, event_name: str | None, structure_text: str) -> Fault | None:
+def judge(
+    registry: Registry, event_name: str | None, structure_text: str, *, reshaped: bool
+) -> Fault | None:
     """Compare the structure of a line with the canonical form of its event.
 
-    ``structure_text`` is what DuckDB's json_structure says of the line. Returns None when the
+    ``structure_text`` is what DuckDB's json_structure says of the line; only a reshaped line has
+    an ``extra`` of ours, any other one is unknown input. Returns None when the
     line is canonical, else the first fault: of a line as it came it only means that the line
     has to be reshaped, of a reshaped line it is the reason to reject it.
     """
@@ -86,7 +89,7 @@ def judge(registry: Registry, event_name: str | None, structure_text: str) -> Fa
             fault = _judge_group(name, kind, registry.context)
         elif name == "properties":
             fault = _judge_group(name, kind, event.properties)
-        elif name == "extra":
+        elif name == "extra" and reshaped:
             continue
         elif name not in registry.envelope:
             fault = Fault("bad_type", name, "not a field of the envelope")

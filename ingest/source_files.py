@@ -52,7 +52,11 @@ class UnreadableFile(Exception):
 
 #: Where several files are loaded together, a line number carries the file's place among them
 #: (its ordinal) above this many bits.
-ORDINAL_BITS = 40
+ORDINAL_BITS = 52
+
+#: Where a document may give several events, a line number is that of the document and, in this
+#: many bits, the place among its events.
+PART_BITS = 17
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,69 @@ def read_blocks(path: Path, registry: Registry, mapping: dict[str, str]) -> Iter
         yield from _csv_blocks(path, registry, mapping)
     else:
         yield from _line_blocks(_chunks(path))
+
+
+def read_documents(path: Path) -> Iterator[Block]:
+    """Yield the JSON documents of a file that holds no canonical events, one per line.
+
+    A file holds a document per line, or is one document, or one array of documents; then the
+    line number of a document is its place in the array.
+
+    Raises:
+        UnreadableFile: the file cannot be read or trusted.
+        EOFError: the file is cut short; the whole lines before the cut have been yielded.
+
+    """
+    if file_format(path) == "parquet":
+        raise UnreadableFile("foreign formats are read as JSON, this is Parquet")
+    chunks = _chunks(path)
+    head: list[bytes] = []
+    cut: EOFError | None = None
+    try:
+        # Usually the first line tells; else all of it is needed to tell (if it is not too much).
+        while not _starts_with_a_document(head) and sum(map(len, head)) <= BLOCK_BYTES:
+            head.append(next(chunks))
+    except StopIteration:
+        whole = _whole_documents(b"".join(head))
+        if whole is not None:
+            yield whole
+            return
+    except EOFError as error:
+        cut = error
+    yield from _line_blocks(_resumed(head, chunks, cut))
+
+
+def _resumed(head: list[bytes], rest: Iterator[bytes], cut: EOFError | None) -> Iterator[bytes]:
+    yield from head
+    if cut is not None:
+        raise cut
+    yield from rest
+
+
+def _starts_with_a_document(head: list[bytes]) -> bool:
+    start = b"".join(head).removeprefix(b"\xef\xbb\xbf").lstrip()
+    end = start.find(b"\n")
+    if end < 0:
+        return False
+    try:
+        return isinstance(orjson.loads(start[:end]), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _whole_documents(data: bytes) -> Block | None:
+    """Return the documents of a file that is one JSON value, None if it is something else."""
+    data = data.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
+    if data[:1] not in (b"{", b"[") or (data[:1] == b"{" and b"\n" not in data):
+        return None
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    documents = value if isinstance(value, list) else [value]
+    return lines_as_block(
+        list(range(1, len(documents) + 1)), [orjson.dumps(item) for item in documents], []
+    )
 
 
 def _line_blocks(chunks: Iterator[bytes]) -> Iterator[Block]:

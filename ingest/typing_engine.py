@@ -57,7 +57,7 @@ class TypingEngine:
         self._timezone = timezone
         self._statements: dict[str, DomainStatement] = {}
         self._parsed_agents: set[str] = set()
-        self._judged: dict[tuple[str | None, str], Fault | None] = {}
+        self._judged: dict[tuple[str | None, str, bool], Fault | None] = {}
         self._create_functions(pseudonyms)
 
     def columns(self, domain: str) -> tuple[str, ...]:
@@ -202,11 +202,13 @@ class TypingEngine:
             if structure is None:
                 odd[event_name, structure] = None
                 continue
-            key = (event_name, structure)
+            key = (event_name, structure, final)
             if key not in self._judged:
-                self._judged[key] = judge(self._registry, event_name, structure)
+                self._judged[key] = judge(
+                    self._registry, event_name, structure, reshaped=final
+                )
             if self._judged[key] is not None:
-                odd[key] = self._judged[key]
+                odd[event_name, structure] = self._judged[key]
         if not odd and not doubtful:
             self._execute(
                 "insert into tide_canonical select line_number, event_name, line from tide_head"

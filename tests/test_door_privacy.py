@@ -226,3 +226,13 @@ def test_keys_are_refused_when_they_are_weak_or_missing(tmp_path: Path) -> None:
     settings = load_settings({"TIDEMARK_HASH_KEYS": f"v1:{'ab' * 16},v2:{'cd' * 16}"})
     assert settings.write_key.version == "v2"
     assert "cdcd" not in repr(settings)
+
+
+def test_a_field_named_extra_is_redacted_like_any_unknown_one(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    data = line(extra={"who": "me@example.com"}) + b"\n" + line(extra="me@example.com")
+    load(duckdb_settings, tmp_path / "f.ndjson", data)
+    rows = query(duckdb_settings, "select cast(extra as varchar) as extra from raw.events")
+    assert len(rows) == 2
+    assert not [row for row in rows if "me@example.com" in row["extra"]]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from ingest.privacy import identifying
 from ingest.shape import Fault, is_absent, snake_case
 
 #: Every event id of an adapter is a uuid5 in this namespace.
@@ -159,9 +160,9 @@ def person(value: Any, name: str) -> str:
     format; anything else is treated as just as personal.
     """
     given = _SCHEME.sub("", text(value, name))
-    if "@" in given and not given.startswith("@"):
-        return given
-    return "+" + re.sub(r"\D", "", given) if _PHONE.fullmatch(given) else secret(given)
+    if _PHONE.fullmatch(given):
+        return "+" + re.sub(r"\D", "", given)
+    return given if identifying(given) is not None else secret(given)
 
 
 def opt_person(value: Any, name: str) -> str | None:

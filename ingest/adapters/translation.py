@@ -1,7 +1,7 @@
 """Foreign documents into lines of canonical events, document by document.
 
-A document may give several events, so its events get numbers of their own; ``Block.origins``
-leads back to the line of the document. What is quarantined of a bad document is its skeleton:
+A document may give several events, so a line number is that of the document and the place among
+its events. What is quarantined of a bad document is its skeleton:
 values only of fields that the adapter says are not personal.
 """
 
@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
 import orjson
@@ -19,11 +18,14 @@ import orjson
 from ingest.adapters import Adapter, Invalid
 from ingest.adapters.fields import iso
 from ingest.shape import Fault
-from ingest.source_files import BadLine, Block, lines_as_block
+from ingest.source_files import PART_BITS, BadLine, Block, lines_as_block
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z_.\-]{0,59}")
 _REMOVED = "[removed]"
 _KEPT_TEXT = 100
+
+#: So many bad parts of one document are noted; the first one with the document's skeleton.
+_NOTED_FAULTS = 100
 
 
 def translated(
@@ -33,42 +35,36 @@ def translated(
 
     ``received_at`` (UTC) stands in for a missing time where the format has none.
     """
-    numbers = count(1)
     receipt = iso(received_at.replace(tzinfo=UTC))
-    while True:
-        try:
-            block = next(blocks)
-        except StopIteration:
-            return
-        origins: dict[int, int] = {}
+    for block in blocks:
+        numbers: list[int] = []
         lines: list[bytes] = []
-        of_lines: list[int] = []
-        bad: list[BadLine] = []
-
-        def number_of(document_line: int, origins: dict[int, int] = origins) -> int:
-            number = next(numbers)
-            origins[number] = document_line
-            return number
-
-        for bad_line in block.bad_lines:
-            bad.append(
-                replace(
-                    bad_line,
-                    line_number=number_of(bad_line.line_number),
-                    payload=skeleton(bad_line.payload, adapter),
-                )
+        bad = [
+            replace(
+                line,
+                line_number=line.line_number << PART_BITS,
+                payload=skeleton(line.payload, adapter),
             )
+            for line in block.bad_lines
+        ]
         for document_line, document in zip(*block.lines.to_pydict().values(), strict=True):
-            for found in _events_of(document, adapter):
-                number = number_of(document_line)
-                if isinstance(found, Fault):
-                    bad.append(BadLine(number, found, skeleton(document.encode(), adapter)))
-                    continue
-                if adapter.receipt_time:
-                    found.setdefault("occurred_at", receipt)
-                lines.append(orjson.dumps(found))
-                of_lines.append(number)
-        yield replace(lines_as_block(of_lines, lines, bad), origins=origins)
+            faults = 0
+            for part, found in enumerate(_events_of(document, adapter)):
+                number = (document_line << PART_BITS) + part
+                if not isinstance(found, Fault):
+                    if adapter.receipt_time:
+                        found.setdefault("occurred_at", receipt)
+                    try:
+                        lines.append(orjson.dumps(found))
+                        numbers.append(number)
+                        continue
+                    except orjson.JSONEncodeError:
+                        found = Fault("out_of_range", None, "a number has more than 64 bits")
+                if faults < _NOTED_FAULTS:
+                    faults += 1
+                    payload = skeleton(document.encode(), adapter) if faults == 1 else b""
+                    bad.append(BadLine(number, found, payload))
+        yield lines_as_block(numbers, lines, bad)
 
 
 def _events_of(text: str, adapter: Adapter) -> Iterator[dict[str, Any] | Fault]:

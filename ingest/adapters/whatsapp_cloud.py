@@ -23,8 +23,8 @@ a phone number. Names, texts, captions, files and places are dropped.
 
 Event ids: message id, type and time of a message; message id and status of a status (of a group
 also the participant); call id and kind of a call (the start also with its time). What has no id
-of its own is named by account, time, field, place in the document and the values that are not
-personal.
+of its own is named by account, time, field, place in the document and its values, of webhooks
+about people only those that are not personal.
 
 A bad item of an array is rejected by itself; its neighbours are taken.
 """
@@ -58,9 +58,8 @@ from ingest.shape import is_absent
 PROVIDER = "whatsapp_cloud"
 
 KEPT = frozenset(
-    {"object", "field", "type", "status", "event", "timestamp", "time", "id", "code", "direction",
-     "messaging_product", "phone_number_id", "category", "start_time", "end_time", "duration",
-     "recipient_type", "value", "new_category", "reason"}
+    {"object", "field", "type", "status", "event", "timestamp", "time", "code", "direction",
+     "messaging_product", "category", "start_time", "end_time", "duration", "recipient_type"}
 )  # fmt: skip
 
 _MEDIA = frozenset({"image", "video", "audio", "voice", "document", "sticker"})
@@ -71,6 +70,7 @@ _STATUSES = {
     "failed": "message_failed",
 }
 _DIRECTIONS = {"USER_INITIATED": "inbound", "BUSINESS_INITIATED": "outbound"}
+_ABOUT_THE_BUSINESS = ("account_", "message_template_", "template_")
 _SCOPED_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]+")
 
 
@@ -135,11 +135,22 @@ def _other(
         if isinstance(listed, list) and listed and isinstance(listed[0], dict):
             times.append(listed[0].get("timestamp"))
     time = next((time for time in times if not is_absent(time)), None)
-    kept = {k: v for k, v in value.items() if k in KEPT and not isinstance(v, list | dict)}
-    identity = (opt_text(entry.get("id"), "id"), time, field, *place, _stable(kept))
+    content = value if field.startswith(_ABOUT_THE_BUSINESS) else _impersonal(value)
+    identity = (opt_text(entry.get("id"), "id"), time, field, *place, _stable(content))
     return webhook(
         field, PROVIDER, identity, occurred_at=unix_time(time, "time"), channel="whatsapp"
     )
+
+
+def _impersonal(value: Any) -> Any:
+    """Return what may go into an event id, which is no keyed hash."""
+    if isinstance(value, dict):
+        return {
+            key: _impersonal(item)
+            for key, item in value.items()
+            if key in KEPT or key == "value" or isinstance(item, dict | list)
+        }
+    return [_impersonal(item) for item in value] if isinstance(value, list) else value
 
 
 def _stable(value: Any) -> str:
@@ -309,10 +320,12 @@ def _call(item: dict[str, Any], value: dict[str, Any]) -> Iterator[dict[str, Any
             "call_answered", PROVIDER, ("call", identifier, "answered"),
             occurred_at=unix_time(item["start_time"], "start_time"), **common,
         )  # fmt: skip
+    end = item.get("end_time")
     picked_up = duration is not None or not is_absent(item.get("start_time"))
     ending = "completed" if picked_up else "no_answer"
     yield event(
-        "call_ended", PROVIDER, ("call", identifier, "ended"), occurred_at=time,
+        "call_ended", PROVIDER, ("call", identifier, "ended"),
+        occurred_at=time if is_absent(end) else unix_time(end, "end_time"),
         status="failed" if status == "FAILED" else ending, duration_seconds=duration or 0,
         **common,
     )  # fmt: skip

@@ -1,0 +1,121 @@
+-- Grain: one row per event of an order, with what was known of the order at that event.
+{{ config(
+    pre_hook="{{ delete_window('event_date') }}",
+    indexes=btree([['event_date'], ['order_id']])
+) }}
+
+with orders as (
+    select * from {{ ref('stg_orders') }}
+),
+
+moderation as (
+    select * from {{ ref('stg_moderation') }}
+),
+
+window_events as (
+    select
+        orders.event_date,
+        orders.entity_id as order_id,
+        orders.occurred_at,
+        orders.event_id,
+        orders.event_name,
+        cast(null as text) as decision,
+        case when orders.event_name = 'order_created' then orders.service_code end as service_code,
+        case when orders.event_name = 'order_assigned' then orders.reader_id end as reader_id
+    from orders
+    where {{ in_window('orders.event_date') }}
+    union all
+    select
+        moderation.event_date,
+        moderation.entity_id as order_id,
+        moderation.occurred_at,
+        moderation.event_id,
+        moderation.event_name,
+        moderation.status as decision,
+        cast(null as text) as service_code,
+        cast(null as text) as reader_id
+    from moderation
+    where
+        {{ in_window('moderation.event_date') }}
+        and moderation.event_name = 'moderation_decision'
+        and moderation.entity_type = 'order'
+),
+
+-- The whole past of the orders touched in the window, from this model's own narrow rows.
+order_events as (
+    select * from window_events
+    {%- if is_incremental() %}
+    union all
+    select
+        past.event_date,
+        past.order_id,
+        past.occurred_at,
+        past.event_id,
+        past.event_name,
+        past.decision,
+        past.service_code,
+        past.reader_id
+    from {{ this }} as past
+    where
+        {{ before_window('past.event_date') }}
+        and past.order_id in (select window_events.order_id from window_events)
+    {%- endif %}
+),
+
+counted as (
+    select
+        order_events.*,
+        row_number() over (
+            partition by order_events.order_id, order_events.event_name
+            order by {{ event_order('order_events') }}
+        ) as event_number,
+        {{ count_where("order_events.event_name = 'order_created'") }} over up_to_event
+            as creations,
+        {{ count_where("order_events.event_name = 'order_assigned'") }} over up_to_event
+            as assignments,
+        {{ count_where("order_events.decision = 'rejected'") }} over up_to_event as rejections,
+        min(case when order_events.event_name = 'order_created' then order_events.occurred_at end)
+            over up_to_event as created_at,
+        max(case when order_events.event_name = 'order_submitted' then order_events.occurred_at end)
+            over up_to_event as submitted_at
+    from order_events
+    window up_to_event as ({{ up_to_event('order_events', 'order_id') }})
+),
+
+-- Readers change: each assignment starts a stretch of events with one reader.
+known as (
+    select
+        counted.*,
+        max(case when counted.creations = 1 then counted.service_code end) over up_to_event
+            as known_service_code,
+        max(counted.reader_id) over (partition by counted.order_id, counted.assignments)
+            as known_reader_id
+    from counted
+    window up_to_event as ({{ up_to_event('counted', 'order_id') }})
+)
+
+select
+    known.event_date,
+    known.order_id,
+    known.occurred_at,
+    known.event_id,
+    known.event_name,
+    known.decision,
+    coalesce(known.known_service_code, 'unknown') as service_code,
+    coalesce(known.known_reader_id, 'unassigned') as reader_id,
+    known.event_number,
+    known.rejections,
+    case
+        when known.event_name = 'order_assigned' and known.event_number = 1
+            then {{ milliseconds_between('known.created_at', 'known.occurred_at') }}
+    end as response_ms,
+    case
+        when known.event_name = 'order_completed' and known.event_number = 1
+            then {{ milliseconds_between('known.created_at', 'known.occurred_at') }}
+    end as delivery_ms,
+    case
+        when known.event_name = 'moderation_decision'
+            then {{ milliseconds_between('known.submitted_at', 'known.occurred_at') }}
+    end as approval_ms
+from known
+where {{ in_window('known.event_date') }}

@@ -1,0 +1,238 @@
+"""The laws of the warehouse, through the door and through dbt, on both engines.
+
+Any split of the events into files, any order and repetition of them, and any sequence of loads and
+runs that ends with nothing stale give the marts of one load and one full refresh; DuckDB and
+Postgres give equal tables. Single models against the oracle are the matter of test_marts_oracle.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ingest.door import ingest_paths
+from ingest.registry import registry
+from ingest.settings import Settings, load_settings
+from ingest.simulator import simulate
+from ingest.warehouse import Warehouse, open_warehouse
+from orchestration import ledger
+from orchestration.dbt_project import DbtProject
+from orchestration.dbt_runner import build
+from tests.oracle import GRAINS, expected_marts
+from tests.test_marts_oracle import assert_same, random_events
+
+MODELS = ("resource_type:model", "resource_type:seed")
+
+
+@dataclass
+class World:
+    """A warehouse that is emptied between examples; files go through the real door."""
+
+    settings: Settings
+    folder: Path
+
+    def reset(self, timezone: str = "UTC") -> None:
+        """Start from nothing, in a business time zone."""
+        self.settings = Settings(**{**vars(self.settings), "timezone": timezone})
+        if self.settings.target == "duckdb":
+            self.settings.warehouse_path.unlink(missing_ok=True)
+            return
+        warehouse = open_warehouse(self.settings)
+        for schema in ("raw", "ops", "staging", "intermediate", "build", "marts"):
+            warehouse.execute(f"drop schema if exists {schema} cascade")
+        warehouse.close()
+
+    def ingest(self, events: Sequence[dict[str, Any]]) -> None:
+        """Write a file and load it."""
+        path = self.folder / f"{uuid.uuid4().hex}.ndjson"
+        path.write_bytes(b"".join(json.dumps(event).encode() + b"\n" for event in events))
+        (result,) = ingest_paths([path], settings=self.settings)
+        assert result.rejected == 0, self.state(
+            "select string_agg(reason_code || ' ' || detail || ' ' || payload, '; ') from ops.rejected_events"
+        )
+        path.unlink()
+
+    def run(
+        self, start: date | None = None, end: date | None = None, *, full_refresh: bool = False
+    ) -> bool:
+        """Plan and build as a run does, without its checks; False when nothing was stale."""
+        warehouse = open_warehouse(self.settings)
+        plan = ledger.plan_run(warehouse, start, end, full_refresh=full_refresh, again=False)
+        if plan is None:
+            warehouse.close()
+            return False
+        run_id = ledger.start_run(warehouse, plan, None)
+        ledger.mark_started(warehouse, plan, run_id)
+        warehouse.close()
+        project = DbtProject(self.settings)
+        result = build(project, plan.window, full_refresh=plan.full_refresh, select=MODELS)
+        assert result.succeeded, (result.error, [n.message for n in result.broken])
+        warehouse = open_warehouse(self.settings)
+        ledger.mark_run(warehouse, plan, run_id)
+        ledger.finish_run(warehouse, run_id, "succeeded")
+        warehouse.close()
+        return True
+
+    def marts(self) -> dict[str, list[dict[str, Any]]]:
+        """Return all marts as they were built."""
+        schema = "build" if self.settings.target == "postgres" else "marts"
+        warehouse = open_warehouse(self.settings)
+        try:
+            return {name: warehouse.records(f"select * from {schema}.{name}") for name in GRAINS}
+        finally:
+            warehouse.close()
+
+    def state(self, sql: str) -> Any:
+        """Return one value of the warehouse."""
+        warehouse: Warehouse = open_warehouse(self.settings)
+        try:
+            return warehouse.value(sql)
+        finally:
+            warehouse.close()
+
+
+@pytest.fixture(scope="module")
+def worlds(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: str
+) -> Iterator[dict[str, World]]:
+    name = f"laws_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    home = tmp_path_factory.mktemp("laws")
+    common = {"TIDEMARK_HOME": str(home)}
+    url = postgres_server.rsplit("/", 1)[0] + f"/{name}"
+    postgres = {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url}
+    yield {
+        "duckdb": World(load_settings(common), home),
+        "postgres": World(load_settings(common | postgres), home),
+    }
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+
+
+def assert_equal_marts(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    for relation, grain in GRAINS.items():
+        assert_same(relation, actual[relation], expected[relation], grain)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[list[int]], list[Any]]:
+    """Draw events, files (indexes of events, repeats allowed), and what happens in which order."""
+    seed = draw(st.integers(0, 2**32))
+    rng = random.Random(seed)
+    days = draw(st.sampled_from([3, 9, 40]))
+    events = random_events(rng, days=days, count=draw(st.integers(10, 90)))
+    for event in events:
+        # Where the domain has no entity of its own, the door wants to know what the id is of.
+        event["entity_type"] = event.get("entity_type") or "page"
+    files: list[list[int]] = [[] for _ in range(draw(st.integers(1, 4)))]
+    for index in range(len(events)):
+        for place in {rng.randrange(len(files)), rng.randrange(len(files))}:
+            files[place].append(index)
+    for file in files:
+        rng.shuffle(file)
+    steps: list[Any] = []
+    for place in range(len(files)):
+        steps.append(place)
+        for _ in range(draw(st.integers(0, 2))):
+            start = draw(st.integers(-2, days))
+            steps.append(draw(st.sampled_from([None, (start, start + rng.randrange(days))])))
+    return events, files, steps
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
+    worlds: dict[str, World], target: str
+) -> None:
+    world = worlds[target]
+
+    @settings(
+        max_examples=5,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(histories())
+    def holds(history: tuple[list[dict[str, Any]], list[list[int]], list[Any]]) -> None:
+        events, files, steps = history
+        world.reset()
+        origin = date(2026, 1, 1)
+        for step in steps:
+            if isinstance(step, int):
+                world.ingest([events[index] for index in files[step]])
+            elif step is None:
+                world.run()
+            else:
+                first, last = (origin + timedelta(days=offset) for offset in step)
+                begins = world.state("select min(partition_date) from ops.partitions")
+                if begins is not None and last >= begins:
+                    world.run(first, last)
+        while world.run():
+            pass
+        assert not world.state("select count(*) from ops.partition_state where stale")
+        assert world.state("select count(*) from raw.events") == len(events)
+        through = world.state("select max(partition_date) from ops.partitions")
+        built = world.marts()
+        assert_equal_marts(built, expected_marts(events, through))
+        if len(steps) > 3:
+            world.run(full_refresh=True)
+            assert_equal_marts(world.marts(), built)
+
+    holds()
+
+
+#: Both changes of clock of 2026 in Europe/Berlin: 29 March and 25 October.
+ZONES = [
+    ("UTC", date(2026, 3, 31)),
+    ("Asia/Kolkata", date(2026, 3, 31)),
+    ("Europe/Berlin", date(2026, 3, 31)),
+    ("Europe/Berlin", date(2025, 10, 28)),
+]
+
+
+@pytest.mark.parametrize(("zone", "end"), ZONES)
+def test_duckdb_and_postgres_give_equal_tables(
+    worlds: dict[str, World], tmp_path: Path, zone: str, end: date
+) -> None:
+    world = simulate(days=9, size=6000, seed=7, out=tmp_path / "sim", end=end, timezone=zone,
+                     late_rate=0.05, duplicate_rate=0.05)  # fmt: skip
+    built = {}
+    for target in ("duckdb", "postgres"):
+        worlds[target].reset(zone)
+        ingest_paths([world.events_folder], settings=worlds[target].settings)
+        assert worlds[target].run()
+        built[target] = worlds[target].marts()
+        assert worlds[target].state("select count(*) from raw.events") == world.events
+    assert_equal_marts(built["postgres"], built["duckdb"])
+    accepted = accepted_events(worlds["duckdb"])
+    through = max(row["metric_date"] for row in built["duckdb"]["metrics_daily_engagement"])
+    assert_equal_marts(built["duckdb"], expected_marts(accepted, through, timezone=zone))
+
+
+def accepted_events(world: World) -> list[dict[str, Any]]:
+    """Return raw.events as canonical events."""
+    envelope = registry().envelope_columns()
+    properties = registry().property_types()
+    warehouse = open_warehouse(world.settings)
+    rows = warehouse.records("select * from raw.events")
+    warehouse.close()
+    return [
+        {
+            **{name: row[name] for name in envelope if row[name] is not None},
+            "occurred_at": row["occurred_at"].isoformat() + "+00:00",
+            "properties": {name: row[name] for name in properties if row[name] is not None},
+        }
+        for row in rows
+    ]

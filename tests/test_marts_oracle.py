@@ -1,0 +1,478 @@
+"""The daily marts against the oracle, cell by cell, on both engines.
+
+Small random worlds are written straight into raw.events (the door has tests of its own) and built
+with dbt the way the orchestrator does: whole, in pieces, as interior windows after late events.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.registry import registry
+from ingest.settings import Settings, load_settings
+from ingest.warehouse import ensure_month_partitions, open_warehouse
+from orchestration.dbt_project import DbtProject, environment_set
+from orchestration.dbt_runner import Window, build, load_manifest, release_connections
+from tests.oracle import GRAINS, Row, expected_marts, read
+
+START = date(2026, 1, 1)
+ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
+
+
+# -- a world ---------------------------------------------------------------------------------------
+
+
+def random_events(rng: random.Random, *, days: int, count: int) -> list[Row]:
+    """Tangled histories of few entities: ties, repeats, gaps and everything out of order."""
+    begin = datetime(START.year, START.month, START.day, tzinfo=UTC)
+    # Few distinct instants, many of them near midnight, so that ids have to break ties.
+    # Dates lie a week, a month or a retention day apart more often than by chance.
+    dates = [n for n in (0, 1, 6, 7, 8, 29, 30, 31, 36, 37, 59, 60, 61, 90) if n < days]
+    instants = [
+        begin
+        + timedelta(days=rng.choice((rng.choice(dates), rng.randrange(days))))
+        + timedelta(seconds=rng.choice((0, 5, 86399, 43200, 4000)))
+        + timedelta(milliseconds=rng.choice((0, 0, 250, 999)))
+        for _ in range(max(4, count // 2))
+    ]
+    names = [
+        name
+        for name, event in registry().events.items()
+        if event.domain in ("orders", "payments", "calls", "notifications", "moderation", "content")
+        for _ in range(3)
+    ] + ["page_viewed", "user_logged_in", "filter_applied", "message_received", "agent_created"]
+
+    def user() -> str:
+        # A few that are always there, and many that are seen once or twice.
+        return rng.choice((f"u{rng.randrange(6)}", f"v{rng.randrange(count // 2)}"))
+
+    def maybe(value: Any, share: float = 0.5) -> Any:
+        return value if rng.random() < share else None
+
+    events = []
+    for _ in range(count):
+        name = rng.choice(names)
+        entity = f"e{rng.randrange(6)}"
+        events.append(
+            {
+                "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
+                "event_name": name,
+                "occurred_at": rng.choice(instants).isoformat(),
+                "channel": maybe(rng.choice(("web", "app"))),
+                "user_id": user()
+                if "user_id" in registry().events[name].required
+                else maybe(user()),
+                "entity_id": entity,
+                "entity_type": rng.choice(("order", "horoscope", "comment"))
+                if registry().events[name].domain == "moderation"
+                else None,
+                "status": rng.choice(registry().events[name].status or (None,)),
+                "provider": rng.choice(("stripe", "paypal"))
+                if registry().events[name].domain == "payments"
+                else maybe(rng.choice(("twilio", "other"))),
+                "country_code": maybe(rng.choice(("DE", "US"))),
+                "service_code": rng.choice(("tarot", "palm"))
+                if name == "order_created"
+                else maybe(rng.choice(("tarot", "palm")), 0.3),
+                "amount_cents": rng.randrange(1000),
+                "currency": rng.choice(("USD", "EUR")),
+                "duration_seconds": rng.choice((0, 1.5, 33.3, 600)),
+                "agent_id": "a1",
+                "properties": _properties(rng, name),
+            }
+        )
+    # Users on the edges of weeks, months and cohorts, which chance seldom meets.
+    for a, b in ((0, 1), (0, 6), (0, 7), (0, 24), (0, 29), (0, 30), (0, 31), (3, 33)):
+        for day in (n for n in (a, b) if n < days):
+            at = begin + timedelta(days=day, hours=12)
+            events.append(
+                {
+                    "event_id": str(uuid.UUID(int=rng.getrandbits(128))),
+                    "event_name": "page_viewed",
+                    "occurred_at": at.isoformat(),
+                    "user_id": f"edge-{a}-{b}",
+                }
+            )
+    return events
+
+
+def _properties(rng: random.Random, name: str) -> Row:
+    chosen: Row = {
+        "reader_id": rng.choice(("r1", "r2")),
+        "is_fallback": rng.random() < 0.5,
+        "recorded": rng.random() < 0.5,
+        "zodiac_sign": rng.choice(("aries", "leo", "virgo")),
+        "listened_seconds": rng.choice((0, 10, 61.5)),
+        "audio_seconds": rng.choice((0.001, 30, 60)),
+        "chat_id": "c1",
+    }
+    spec = registry().events[name].properties
+    return {
+        key: value
+        for key, value in chosen.items()
+        if key in spec and (spec[key].required or rng.random() < 0.6)
+    }
+
+
+# -- a warehouse -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Lab:
+    """A warehouse of one target that is emptied for every world."""
+
+    settings: Settings
+    timezone: str = "UTC"
+    events: dict[int, list[Row]] = field(default_factory=dict)
+
+    @property
+    def marts(self) -> str:
+        """The schema dbt writes marts to."""
+        return "build" if self.settings.target == "postgres" else "marts"
+
+    def reset(self, timezone: str = "UTC") -> None:
+        """Forget everything but the parsed project."""
+        self.timezone, self.events = timezone, {}
+        for statement in (
+            *(f"drop schema if exists {s} cascade" for s in ("staging", "intermediate")),
+            f"drop schema if exists {self.marts} cascade",
+            "delete from raw.events",
+        ):
+            self.sql(statement)
+
+    def sql(self, statement: str) -> list[Row]:
+        """Run a statement; the rows of a query as dicts."""
+        warehouse = open_warehouse(self.settings)
+        try:
+            if statement.lstrip().startswith("select"):
+                return warehouse.records(statement)
+            warehouse.execute(statement)
+            return []
+        finally:
+            warehouse.close()
+
+    def load(self, load_id: int, events: Sequence[Row]) -> None:
+        """Store accepted events the way the door does."""
+        self.events[load_id] = list(events)
+        columns = registry().raw_columns()
+        defaults = {n: f.default for n, f in registry().envelope.items() if f.default is not None}
+        rows = []
+        for fact in read(events, self.timezone):
+            values = {
+                **{k: v for k, v in (defaults | fact.fields | fact.p).items() if k in columns},
+                "load_id": load_id,
+                "domain": fact.domain,
+                "event_date": fact.day,
+                "event_hour": fact.hour,
+                "occurred_at": fact.at,
+                "event_id": fact.event_id,
+                "event_name": fact.name,
+            }
+            rows.append([values.get(name) for name in columns])
+        warehouse = open_warehouse(self.settings)
+        try:
+            if self.settings.target == "postgres":
+                months = {f"{row[list(columns).index('event_date')]:%Y-%m}" for row in rows}
+                ensure_month_partitions(warehouse, sorted(months))
+            with warehouse.transaction():
+                warehouse.insert_many("raw.events", list(columns), rows)
+        finally:
+            warehouse.close()
+
+    def run(
+        self,
+        start: date,
+        end: date,
+        *,
+        prepare_start: date | None = None,
+        loads_through: int = 99,
+        full_refresh: bool = False,
+    ) -> None:
+        """Build and test a range of dates, both ends included."""
+        window = Window(start, end, prepare_start or start, loads_through)
+        result = build(DbtProject(self.settings), window, full_refresh=full_refresh)
+        assert result.error is None, result.error
+        assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
+
+    def rows(self, relation: str) -> list[Row]:
+        """What a mart holds."""
+        return self.sql(f"select * from {self.marts}.{relation}")
+
+    def check(
+        self, through: date, *, since: date = date.min, loads: Sequence[int] | None = None
+    ) -> None:
+        """Compare every mart, from a date on, with the oracle."""
+        events = [e for n, rows in self.events.items() if loads is None or n in loads for e in rows]
+        expected = expected_marts(events, through, timezone=self.timezone)
+        for relation, grain in GRAINS.items():
+            assert_same(
+                relation,
+                [r for r in self.rows(relation) if since <= r["metric_date"] <= through],
+                [r for r in expected[relation] if r["metric_date"] >= since],
+                grain,
+            )
+
+
+def assert_same(
+    relation: str, actual: list[Row], expected: list[Row], grain: Sequence[str]
+) -> None:
+    """Same keys, same columns, same values: integers exactly, doubles to 1e-9."""
+
+    def keyed(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
+        found = {tuple(row[name] for name in grain): row for row in rows}
+        assert len(found) == len(rows), f"{relation}: rows that share a key"
+        return found
+
+    left, right = keyed(actual), keyed(expected)
+    assert left.keys() == right.keys(), (
+        f"{relation}: only built {sorted(left.keys() - right.keys())}, "
+        f"only expected {sorted(right.keys() - left.keys())}"
+    )
+    for key, row in right.items():
+        assert left[key].keys() == row.keys(), relation
+        for name, value in row.items():
+            built = left[key][name]
+            where = f"{relation} {key} {name}: built {built!r}, expected {value!r}"
+            if value is None or built is None or isinstance(value, (str, date)):
+                assert built == value, where
+            elif isinstance(built, float):
+                assert built == pytest.approx(value, rel=1e-12, abs=1e-9), where
+            else:
+                assert isinstance(built, int) and built == value, where
+
+
+@pytest.fixture(scope="module")
+def duckdb_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(load_settings({"TIDEMARK_HOME": str(tmp_path_factory.mktemp("marts-duckdb"))}))
+
+
+@pytest.fixture(scope="module")
+def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Lab]:
+    name = f"marts_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    environment = {
+        "TIDEMARK_HOME": str(tmp_path_factory.mktemp("marts-postgres")),
+        "TIDEMARK_TARGET": "postgres",
+        "TIDEMARK_POSTGRES_URL": postgres_server.rsplit("/", 1)[0] + f"/{name}",
+    }
+    yield Lab(load_settings(environment))
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """A warehouse of either target, empty."""
+    found: Lab = request.getfixturevalue(f"{request.param}_lab")
+    found.reset()
+    return found
+
+
+def span(events: Sequence[Row], timezone: str) -> tuple[date, date]:
+    """First and last event date."""
+    facts = read(events, timezone)
+    return min(f.day for f in facts), max(f.day for f in facts)
+
+
+# -- the laws --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_range_at_once(lab: Lab, seed: int) -> None:
+    """One run over all dates, and some quiet dates after the last event."""
+    rng = random.Random(seed)
+    lab.reset(ZONES[seed])
+    lab.load(1, random_events(rng, days=100, count=250))
+    first, last = span(lab.events[1], lab.timezone)
+    lab.run(first, last + timedelta(days=3))
+    lab.check(last + timedelta(days=3))
+
+
+def test_in_pieces(lab: Lab) -> None:
+    """Ranges of random length, one after the other, give the rows of one range."""
+    rng = random.Random(10)
+    lab.reset("America/New_York")
+    lab.load(1, random_events(rng, days=10, count=200))
+    first, last = span(lab.events[1], lab.timezone)
+    day = first
+    while day <= last:
+        end = min(last, day + timedelta(days=rng.choice((0, 0, 1, 4))))
+        lab.run(day, end)
+        lab.check(end)
+        day = end + timedelta(days=1)
+    # Dates without events are dates too.
+    lab.run(last + timedelta(days=1), last + timedelta(days=2))
+    lab.check(last + timedelta(days=2))
+
+
+@pytest.mark.parametrize("seed", [20, 21])
+def test_interior_windows_after_late_events(lab: Lab, seed: int) -> None:
+    """Late events: an interior window is right at once, whatever stands after it."""
+    rng = random.Random(seed)
+    lab.reset(ZONES[seed % 3])
+    events = random_events(rng, days=45, count=400)
+    late = [e for e in events if rng.random() < 0.3]
+    lab.load(1, [e for e in events if e not in late])
+    first, last = span(events, lab.timezone)
+    lab.run(first, last)
+    lab.load(2, late)
+    stale_from, _ = span(late, lab.timezone)
+    # Dates after the oldest stale one, prepared from there on; then the dates after them.
+    start = first + timedelta(days=30)
+    lab.run(start, start + timedelta(days=2), prepare_start=stale_from)
+    lab.check(start + timedelta(days=2), since=start)
+    later = start + timedelta(days=3)
+    lab.run(later, later + timedelta(days=4))
+    lab.check(later + timedelta(days=4), since=later)
+    # And what is still stale.
+    lab.run(first, last)
+    lab.check(last)
+
+
+def test_a_full_refresh_changes_nothing(lab: Lab) -> None:
+    """Tables made anew hold the same rows, and on Postgres keep their indexes."""
+    lab.load(1, random_events(random.Random(35), days=8, count=120))
+    first, last = span(lab.events[1], lab.timezone)
+    lab.run(first, last)
+    lab.run(first, last, full_refresh=True)
+    lab.check(last)
+    if lab.settings.target == "postgres":
+        indexed = lab.sql("select tablename from pg_indexes where schemaname = 'intermediate'")
+        assert {row["tablename"] for row in indexed} == {
+            path.stem for path in _models() if path.parent.name == "intermediate"
+        }
+
+
+def test_a_run_sees_its_own_loads_only(lab: Lab) -> None:
+    """What is loaded while a run goes on waits for the next one."""
+    events = random_events(random.Random(30), days=10, count=80)
+    lab.load(1, events[:50])
+    lab.load(2, events[50:])
+    first, last = span(events[:50], lab.timezone)
+    lab.run(first, last, loads_through=1)
+    lab.check(last, loads=[1])
+
+
+def test_a_date_that_loses_its_events_loses_its_rows(lab: Lab) -> None:
+    """Rows are replaced by date, not by key: nothing is left of an emptied date."""
+    lab.load(1, random_events(random.Random(40), days=10, count=150))
+    first, last = span(lab.events[1], lab.timezone)
+    lab.run(first, last)
+    gone = {first + timedelta(days=4), first + timedelta(days=5), last}
+    for day in gone:
+        lab.sql(f"delete from raw.events where event_date = date '{day}'")
+    kept = {fact.event_id for fact in read(lab.events[1], lab.timezone) if fact.day not in gone}
+    lab.events[1] = [e for e in lab.events[1] if e["event_id"] in kept]
+    lab.run(first, last)
+    lab.check(last)
+
+
+def test_history_outlives_the_raw_events(lab: Lab) -> None:
+    """After retention took old events, a new date still knows its orders, users and calls."""
+    events = random_events(random.Random(50), days=40, count=300)
+    first, last = span(events, lab.timezone)
+    split = first + timedelta(days=35)
+    lab.load(1, events)
+    lab.run(first, split)
+    lab.sql(f"delete from raw.events where event_date <= date '{split - timedelta(days=1)}'")
+    lab.run(split + timedelta(days=1), last)
+    lab.check(last)
+
+
+# -- the tests of the project ----------------------------------------------------------------------
+
+
+def dbt(lab: Lab, *arguments: str, window: Window | None = None) -> dict[str, str]:
+    """Run a dbt command; the name of each node -> its status."""
+    from dbt.cli.main import dbtRunner
+
+    project = DbtProject(lab.settings)
+    variables = ["--vars", json.dumps(window.variables())] if window else []
+    with environment_set(project.environment()):
+        result = dbtRunner(manifest=load_manifest(project)).invoke(
+            [*arguments, *variables, *project.arguments(), "--log-level", "none", "--no-print"]
+        )
+        release_connections()
+    runs = getattr(result.result, "results", None)
+    assert runs is not None, result.exception
+    return {run.node.name: str(run.status) for run in runs}
+
+
+def test_every_formula(lab: Lab) -> None:
+    """The unit tests of the dbt project pass on both engines."""
+    lab.load(1, random_events(random.Random(60), days=3, count=10))
+    lab.run(START, START + timedelta(days=3))
+    statuses = dbt(lab, "test", "--select", "test_type:unit")
+    assert statuses and set(statuses.values()) == {"pass"}, statuses
+
+
+FAULTS = {
+    "unique_grain": "insert into {marts}.metrics_hourly_activity"
+    " select * from {marts}.metrics_hourly_activity",
+    "between": "update {marts}.metrics_daily_engagement set stickiness = 1.5",
+    "holds": "update {marts}.metrics_daily_engagement set new_users = new_users + 1",
+    "same_daily_total": "delete from {marts}.metrics_daily_calls",
+}
+
+
+def test_the_generic_tests_find_planted_faults(duckdb_lab: Lab) -> None:
+    """Each kind of test passes on what dbt built and fails on what it did not."""
+    lab = duckdb_lab
+    lab.reset()
+    lab.load(1, random_events(random.Random(70), days=6, count=150))
+    first, last = span(lab.events[1], lab.timezone)
+    window = Window(first, last, first, 99)
+    outside = Window(last + timedelta(days=9), last + timedelta(days=9), first, 99)
+    select = ("test", "--select", "test_type:data,path:models/marts")
+    for name, fault in FAULTS.items():
+        lab.run(first, last)  # with all tests, which must pass
+        lab.sql(fault.format(marts=lab.marts))
+        failed = {n for n, status in dbt(lab, *select, window=window).items() if status == "fail"}
+        assert any(n.startswith(name) for n in failed), (name, failed)
+    assert set(dbt(lab, *select, window=outside).values()) == {"pass"}
+
+
+def _models() -> list[Path]:
+    root = Path(__file__).parent.parent / "dbt_project" / "models"
+    return sorted([*root.glob("intermediate/*.sql"), *root.glob("marts/*.sql")])
+
+
+@pytest.mark.parametrize("path", _models(), ids=lambda path: path.stem)
+def test_models_keep_to_the_rules(path: Path) -> None:
+    """What can be found by reading: one way to divide, no clock, no engine, columns by name."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("-- Grain: one row per ")
+    for banned in (" / ", "target.type", "now()", "current_date", "current_timestamp"):
+        assert banned not in text, banned
+    assert all(len(line) <= 100 for line in text.splitlines())
+    yaml = path.with_suffix(".yml").read_text(encoding="utf-8")
+    assert "unit_tests:" in yaml and "description: >-\n      One row per " in yaml.replace(
+        "description: One row", "description: >-\n      One row"
+    )
+
+
+def test_every_kpi_has_a_unit_test() -> None:
+    """Every column of every mart stands in the expectation of one of its unit tests."""
+    import yaml
+
+    for path in (p.with_suffix(".yml") for p in _models() if p.parent.name == "marts"):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        columns = {column["name"] for column in document["models"][0]["columns"]}
+        tested = {
+            name
+            for test in document["unit_tests"]
+            for row in test["expect"]["rows"]
+            for name in row
+        }
+        assert columns <= tested, f"{path.name}: {sorted(columns - tested)}"
