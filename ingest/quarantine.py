@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.adapters import ADAPTERS
-from ingest.door import Loader, Source, utc_now
 from ingest.errors import UserError
+from ingest.loader import Loader, Source, utc_now
 from ingest.settings import Settings
 from ingest.source_files import ROWS_PER_BLOCK, Block, lines_as_block
 from ingest.validation import REASON_CODES

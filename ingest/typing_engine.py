@@ -204,9 +204,7 @@ class TypingEngine:
                 continue
             key = (event_name, structure, final)
             if key not in self._judged:
-                self._judged[key] = judge(
-                    self._registry, event_name, structure, reshaped=final
-                )
+                self._judged[key] = judge(self._registry, event_name, structure, reshaped=final)
             if self._judged[key] is not None:
                 odd[event_name, structure] = self._judged[key]
         if not odd and not doubtful:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 from datetime import datetime
 from pathlib import Path
@@ -313,3 +314,28 @@ def test_links_that_lead_out_of_a_folder_are_not_followed(
     (folder / "link.ndjson").symlink_to(tmp_path / "secret.ndjson")
     (folder / "own.ndjson").write_bytes(line())
     assert [path.name for path in find_files([folder])] == ["own.ndjson"]
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "gzip", "csv"])
+def test_standard_input(
+    duckdb_settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from ingest.door import ingest_paths
+
+    e = event()
+    data = {
+        "ndjson": json.dumps(e).encode(),
+        "gzip": gzip.compress(json.dumps(e).encode()),
+        "csv": "event_id,event_name,occurred_at,entity_id,provider,amount_cents,currency\n"
+        f"{e['event_id']},{e['event_name']},{e['occurred_at']},p,x,7,EUR\n",
+    }[kind]
+    data = data.encode() if isinstance(data, str) else data
+    for status in ("loaded", "already_loaded"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        left = duckdb_settings.home / "spool" / "input-999999999.ndjson"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"what a killed process left")
+        (result,) = ingest_paths([Path("-")], settings=duckdb_settings)
+        assert result.status == status
+        assert not list(left.parent.iterdir())
+    assert query(duckdb_settings, "select count(*) as n from raw.events") == [{"n": 1}]

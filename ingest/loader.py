@@ -1,0 +1,418 @@
+"""The loader: lines of files into raw.events with all their bookkeeping, in one transaction.
+
+A load reads a file in blocks, has them typed and judged, drops what is known already and appends
+the rest; rejected lines go to ops.rejected_events with their reason. Which files are loaded is
+decided in ``ingest.door``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from ingest.adapters import ADAPTERS, Adapter
+from ingest.adapters.translation import translated
+from ingest.privacy import Pseudonyms
+from ingest.redacted_payload import quarantined_payload
+from ingest.registry import registry
+from ingest.settings import Settings
+from ingest.shape import Fault
+from ingest.source_files import (
+    NO_LINES,
+    ORDINAL_BITS,
+    PART_BITS,
+    BadLine,
+    Block,
+    UnreadableFile,
+    file_format,
+    file_sha256,
+    merge_blocks,
+    read_blocks,
+    read_documents,
+)
+from ingest.typing_engine import Batch, TypingEngine
+from ingest.warehouse import LOAD_LOCK, Warehouse, ensure_month_partitions
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What became of one file.
+
+    ``status`` is ``loaded``, ``already_loaded``, ``partial`` (the whole lines before a cut) or
+    ``failed``; read = accepted + duplicates + rejected.
+    """
+
+    load_id: int
+    source: str
+    file_name: str
+    read: int
+    accepted: int
+    duplicates: int
+    rejected: int
+    status: str
+    error: str | None = None
+
+
+@dataclass
+class Tally:
+    """What a load has counted so far; read = accepted + duplicates + rejected."""
+
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    dates: Counter[date] = field(default_factory=Counter)
+    unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def duplicates(self) -> int:
+        """Valid events whose id was known already."""
+        return self.read - self.accepted - self.rejected
+
+
+@dataclass
+class Source:
+    """A file that is being loaded; ``error`` says why it ended early, if it did.
+
+    ``part_bits``: so many bits of a line number count the events of one document.
+    """
+
+    load_id: int
+    file_name: str
+    kind: str
+    digest: str
+    blocks: Iterator[Block]
+    tally: Tally = field(default_factory=Tally)
+    error: str | None = None
+    part_bits: int = 0
+
+    def read(self) -> Iterator[Block]:
+        """Yield the blocks; a cut becomes a rejected rest of the file."""
+        last_line = 0
+        try:
+            for block in self.blocks:
+                if block.lines.num_rows:
+                    last_line = block.lines.column(0)[-1].as_py()
+                yield block
+        except EOFError as error:
+            self.error = str(error)
+            fault = Fault("unreadable_file", None, self.error)
+            yield Block(NO_LINES(), [BadLine(last_line + (1 << self.part_bits), fault, b"")])
+
+
+class Loader:
+    """Loads files through one open warehouse."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        settings: Settings,
+        *,
+        mapping: dict[str, str],
+        adapter: Adapter | None = None,
+    ) -> None:
+        """Bind the warehouse, which the caller closes; ``mapping`` renames CSV columns.
+
+        With an ``adapter`` files hold documents of its format instead of canonical events.
+        """
+        self.mapping = mapping
+        self.adapter = adapter
+        self._last_load_id: int | None = None
+        self.warehouse = warehouse
+        self.settings = settings
+        self.registry = registry()
+        self.pseudonyms = Pseudonyms(settings.write_key)
+        connection = warehouse.connection if warehouse.target == "duckdb" else None
+        self.engine = TypingEngine(
+            self.registry, self.pseudonyms, timezone=settings.timezone, connection=connection
+        )
+
+    @contextmanager
+    def load_transaction(self) -> Iterator[None]:
+        """All or nothing, one load at a time: load numbers come in the order they are seen in."""
+        with self.warehouse.transaction():
+            if self.warehouse.target == "postgres":
+                self.warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
+            self._last_load_id = None
+            yield
+
+    def load_files(self, paths: Sequence[Path]) -> list[LoadResult]:
+        """Load some files in one transaction; of a single one only a block is in memory."""
+        if len(paths) > 1:
+            return self._load(paths, streaming=False)
+        try:
+            return self._load(paths, streaming=True)
+        except UnreadableFile as error:
+            # Found out midway: what was loaded of it is rolled back, and that is noted.
+            with self.load_transaction():
+                return [self._failed(paths[0].name, f"{paths[0].name}: {error}")]
+
+    def _load(self, paths: Sequence[Path], *, streaming: bool) -> list[LoadResult]:
+        started = utc_now()
+        results: dict[int, LoadResult] = {}
+        sources: dict[int, Source] = {}
+        with self.load_transaction():
+            for place, path in enumerate(paths):
+                opened = self._open(path, streaming=streaming, among=sources.values())
+                if isinstance(opened, Source):
+                    sources[place] = opened
+                else:
+                    results[place] = opened
+            if streaming:
+                for source in sources.values():
+                    for block in source.read():
+                        self._load_block(block, [source], started)
+            elif sources:
+                together = list(sources.values())
+                self._load_block(
+                    merge_blocks([list(s.read()) for s in together]), together, started
+                )
+            for place, source in sources.items():
+                results[place] = self._finish(source, started)
+        return [results[place] for place in sorted(results)]
+
+    def _open(self, path: Path, *, streaming: bool, among: Iterable[Source]) -> Source | LoadResult:
+        """Return the file ready to be read, or what is to be said instead."""
+        try:
+            digest = file_sha256(path)
+            kind = self.adapter.name if self.adapter else file_format(path)
+            known = next((s.load_id for s in among if s.digest == digest), None)
+            known = known or self._load_of(digest)
+            if known:
+                return LoadResult(known, kind, path.name, 0, 0, 0, 0, "already_loaded")
+            if self.adapter:
+                blocks = translated(read_documents(path), self.adapter, received_at=utc_now())
+            else:
+                blocks = read_blocks(path, self.registry, self.mapping)
+            bits = PART_BITS if self.adapter else 0
+            source = Source(0, path.name, kind, digest, blocks, part_bits=bits)
+            if not streaming:
+                # Read before anything is written: a file that cannot be trusted harms no other.
+                source.blocks = iter(list(source.read()))
+            source.load_id = self.next_load_id()
+            return source
+        except OSError as error:
+            return self._failed(path.name, f"{path.name} cannot be read: {error.strerror or error}")
+        except UnreadableFile as error:
+            if streaming:
+                raise
+            return self._failed(path.name, f"{path.name}: {error}")
+
+    def _load_of(self, digest: str) -> int | None:
+        """Return the load that these bytes came in before, read as the same format."""
+        as_format, names = "source = ?", [self.adapter.name] if self.adapter else list(ADAPTERS)
+        if not self.adapter:
+            as_format = f"source not in ({', '.join('?' * len(names))})"
+        found = self.warehouse.value(
+            "select min(load_id) from ops.loads where file_sha256 = ? "
+            f"and status in ('loaded', 'partial') and {as_format}",
+            [digest, *names],
+        )
+        return None if found is None else int(found)
+
+    def _load_block(self, block: Block, sources: Sequence[Source], at: datetime) -> None:
+        """Load a block whose positions say which of the sources a line belongs to."""
+        base = sources[0].load_id
+        batch = self.engine.type_block(block, load_id=base, received_at=at)
+        for ordinal, count in block.line_counts().items():
+            sources[ordinal].tally.read += count
+        for (ordinal, day), count in self.append(batch, base).items():
+            sources[ordinal].tally.accepted += count
+            sources[ordinal].tally.dates[day] += count
+        for (ordinal, event_name, name), count in batch.unknown_properties.items():
+            sources[ordinal].tally.unknown[event_name, name] += count
+        by_source: dict[int, list[BadLine]] = defaultdict(list)
+        for bad in batch.rejected:
+            by_source[bad.ordinal].append(bad)
+        for ordinal, bad_lines in sorted(by_source.items()):
+            sources[ordinal].tally.rejected += len(bad_lines)
+            self._reject(bad_lines, sources[ordinal].load_id, at,
+                         part_bits=sources[ordinal].part_bits)  # fmt: skip
+
+    def _finish(self, source: Source, started: datetime) -> LoadResult:
+        status = "partial" if source.error else "loaded"
+        self.record(source, started, status)
+        tally = source.tally
+        return LoadResult(
+            source.load_id, source.kind, source.file_name, tally.read, tally.accepted,
+            tally.duplicates, tally.rejected, status, source.error,
+        )  # fmt: skip
+
+    def _failed(self, file_name: str, reason: str) -> LoadResult:
+        source = Source(self.next_load_id(), file_name, "file", "", iter(()), error=reason)
+        source.tally.read = source.tally.rejected = 1
+        started = utc_now()
+        fault = Fault("unreadable_file", None, reason)
+        self._reject([BadLine(0, fault, b"")], source.load_id, started)
+        self.record(source, started, "failed")
+        return LoadResult(source.load_id, "file", file_name, 1, 0, 0, 1, "failed", reason)
+
+    def next_load_id(self) -> int:
+        """Return the number of the next load; the caller holds the load lock."""
+        if self._last_load_id is None:
+            self._last_load_id = self.next_id("ops.loads", "load_id") - 1
+        self._last_load_id += 1
+        return self._last_load_id
+
+    def append(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
+        """Append what is new in a typed batch to raw.events.
+
+        Returns how many events were new, by ordinal (the place of their load after ``load_id``)
+        and event date.
+        """
+        if not batch.domains:
+            return {}
+        if self.warehouse.target == "duckdb":
+            return self._append_duckdb(batch, load_id)
+        return self._append_postgres(batch, load_id)
+
+    def _append_duckdb(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
+        execute = self.warehouse.connection.execute
+        execute(
+            "create or replace temp table tide_new as "
+            "select line_number, event_id, event_date, domain from tide_first anti join raw.event_ids using (event_id)"
+        )
+        counts = {
+            (ordinal, day): count
+            for ordinal, day, count in execute(
+                f"select line_number >> {ORDINAL_BITS}, event_date, count(*) from tide_new "
+                "group by all"
+            ).fetchall()
+        }
+        if not counts:
+            return {}
+        rows = " union all by name ".join(
+            f"({self.engine.typed_rows(domain, 'tide_new', load_id=load_id)})"
+            for domain in batch.domains
+        )
+        execute(f"insert into raw.events by name {rows}")
+        execute("insert into raw.event_ids select event_id from tide_new")
+        return counts
+
+    def _append_postgres(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
+        warehouse = self.warehouse
+        execute = self.engine.connection.execute
+        months = execute("select distinct strftime(event_date, '%Y-%m') from tide_first").fetchall()
+        ensure_month_partitions(warehouse, sorted(month for (month,) in months))
+        warehouse.execute(
+            "create temp table if not exists tide_stage (like raw.events) on commit drop"
+        )
+        warehouse.execute("truncate tide_stage")
+        for domain in batch.domains:
+            self._copy_to_postgres(
+                domain, self.engine.typed_rows(domain, "tide_first", load_id=load_id)
+            )
+        columns = ", ".join(f'"{name}"' for name in self.registry.raw_columns())
+        staged = ", ".join(f'tide_stage."{name}"' for name in self.registry.raw_columns())
+        rows = warehouse.execute(
+            f"""
+            with winners as (
+                insert into raw.event_ids (event_id)
+                select cast(event_id as uuid) from tide_stage
+                on conflict do nothing
+                returning event_id
+            ),
+            appended as (
+                insert into raw.events ({columns})
+                select {staged}
+                from tide_stage
+                inner join winners on winners.event_id = cast(tide_stage.event_id as uuid)
+                order by tide_stage.occurred_at
+                returning load_id, event_date
+            )
+            select load_id, event_date, count(*) from appended group by load_id, event_date
+            """
+        )
+        return {(number - load_id, day): count for number, day, count in rows}
+
+    def _copy_to_postgres(self, domain: str, rows: str) -> None:
+        spool = self.settings.home / "spool"
+        spool.mkdir(parents=True, exist_ok=True)
+        path = spool / f"load-{os.getpid()}-{domain}.csv"
+        quoted_path = str(path).replace("'", "''")
+        names = ", ".join(f'"{name}"' for name in self.engine.columns(domain))
+        try:
+            self.engine.connection.execute(
+                f"copy ({rows}) to '{quoted_path}' (format csv, header false)"
+            )
+            cursor = self.warehouse.connection.cursor()
+            with (
+                cursor.copy(f"copy tide_stage ({names}) from stdin (format csv)") as copy,
+                path.open("rb") as stream,
+            ):
+                while chunk := stream.read(1 << 20):
+                    copy.write(chunk)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _reject(
+        self, bad_lines: Sequence[BadLine], load_id: int, at: datetime, *, part_bits: int = 0
+    ) -> None:
+        first = self.next_id("ops.rejected_events", "rejection_id")
+        rows = []
+        for offset, bad in enumerate(sorted(bad_lines, key=lambda bad: bad.line_number)):
+            payload, event_name = quarantined_payload(bad.payload, self.registry, self.pseudonyms)
+            rows.append(
+                [first + offset, load_id, bad.line_in_file >> part_bits, bad.fault.code,
+                 bad.fault.field, bad.fault.detail, event_name, payload, at]
+            )  # fmt: skip
+        names = ("rejection_id", "load_id", "line_number", "reason_code", "field", "detail",
+                 "event_name", "payload", "rejected_at")  # fmt: skip
+        self.warehouse.insert_many("ops.rejected_events", names, rows)
+
+    def record(self, source: Source, started: datetime, status: str) -> None:
+        """Write the bookkeeping of a finished load: ops.loads, its dates, unknown properties."""
+        warehouse, load_id, tally = self.warehouse, source.load_id, source.tally
+        finished = utc_now()
+        dates = sorted(tally.dates)
+        warehouse.insert_many(
+            "ops.loads",
+            ("load_id", "source", "file_name", "file_sha256", "started_at", "finished_at", "read",
+             "accepted", "duplicates", "rejected", "min_event_date", "max_event_date", "status",
+             "error"),
+            [[load_id, source.kind, source.file_name, source.digest or None, started, finished,
+              tally.read, tally.accepted, tally.duplicates, tally.rejected,
+              dates[0] if dates else None, dates[-1] if dates else None, status, source.error]],
+        )  # fmt: skip
+        warehouse.insert_many(
+            "ops.unknown_properties",
+            ("load_id", "event_name", "property", "events"),
+            [[load_id, *key, count] for key, count in sorted(tally.unknown.items())],
+        )
+        if dates:
+            warehouse.insert_many(
+                "ops.load_dates",
+                ("load_id", "event_date", "accepted"),
+                [[load_id, day, tally.dates[day]] for day in dates],
+            )
+            touch_partitions(warehouse, load_id, finished)
+
+    def next_id(self, table: str, column: str) -> int:
+        """Return the next number of a table; the caller holds the load lock."""
+        return int(self.warehouse.value(f"select coalesce(max({column}), 0) + 1 from {table}"))
+
+
+def touch_partitions(warehouse: Warehouse, load_id: int, at: datetime) -> None:
+    """Note in ops.partitions which dates a load touched, and every date in between."""
+    first, last = warehouse.execute("select min(event_date), max(event_date) from ops.load_dates")[
+        0
+    ]
+    known = {row[0] for row in warehouse.execute("select partition_date from ops.partitions")}
+    span = (first + timedelta(days=offset) for offset in range((last - first).days + 1))
+    warehouse.insert_many(
+        "ops.partitions", ("partition_date",), [[day] for day in span if day not in known]
+    )
+    warehouse.execute(
+        "update ops.partitions set last_event_load_id = ?, last_event_load_at = ? "
+        "where partition_date in (select event_date from ops.load_dates where load_id = ?)",
+        [load_id, at, load_id],
+    )
+
+
+def utc_now() -> datetime:
+    """Return the time as the warehouse stores it: UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
