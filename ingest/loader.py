@@ -274,7 +274,8 @@ class Loader:
         execute = self.warehouse.connection.execute
         execute(
             "create or replace temp table tide_new as "
-            "select line_number, event_id, event_date, domain from tide_first anti join raw.event_ids using (event_id)"
+            "select line_number, event_id, event_date, domain from tide_first "
+            "anti join raw.event_ids using (event_id)"
         )
         counts = {
             (ordinal, day): count

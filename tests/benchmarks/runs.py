@@ -1,0 +1,188 @@
+"""What runs of the pipeline cost beside a script written by hand, and beside their own history."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+import duckdb
+
+from ingest.registry import registry
+from ingest.simulator import Simulation, simulate
+from tests.benchmarks.measure import write_results
+from tests.oracle import RETENTION_DAYS
+
+_RUN = """
+import json, sys, time
+began = time.monotonic()
+from datetime import date
+from ingest.settings import load_settings
+from orchestration import dbt_runner, runs
+results = []
+build = dbt_runner.build
+def recording(*arguments, **options):
+    results.append(build(*arguments, **options))
+    return results[-1]
+dbt_runner.build = recording
+days = [date.fromisoformat(text) for text in sys.argv[1:]]
+dates = dict(start=days[0], end=days[1]) if days else dict(full_refresh=True)
+summary = runs.run(load_settings(), **dates)
+assert summary.status == "succeeded", summary
+seconds = {"model": 0.0, "test": 0.0}
+for node in results[0].nodes:
+    seconds[node.kind] = seconds.get(node.kind, 0.0) + node.seconds
+print(json.dumps({"total": time.monotonic() - began, **seconds}))
+"""
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Wall seconds of a run: all of it, its models, its dbt tests."""
+
+    total: float
+    model: float
+    test: float
+
+
+def timed_run(environment: dict[str, str], *dates: str) -> RunCost:
+    """Run the pipeline in a process of its own: a range, or a full refresh."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *dates], check=True, capture_output=True, text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    return RunCost(found["total"], found["model"], found["test"])
+
+
+def ingest(paths: Sequence[Path], environment: dict[str, str]) -> None:
+    """Load folders or files."""
+    command = [sys.executable, "-m", "orchestration.cli", "ingest", "--quiet", *map(str, paths)]
+    subprocess.run(command, check=True, env={**os.environ, **environment})
+
+
+def hand_written(warehouse: Path) -> float:
+    """Run the yardstick on the same raw events and return its wall seconds.
+
+    Raises:
+        AssertionError: its results are not those of the marts.
+
+    """
+    activity = ", ".join(f"'{e.name}'" for e in registry().events.values() if e.activity)
+    text = (Path(__file__).parent / "yardstick.sql").read_text(encoding="utf-8")
+    text = text.replace("$activity", activity)
+    text = text.replace("$retention_days", ", ".join(f"({n})" for n in RETENTION_DAYS))
+    connection = duckdb.connect(str(warehouse))
+    began = time.monotonic()
+    connection.execute(text)
+    seconds = time.monotonic() - began
+    for name, (rows,) in {
+        row[0]: row[1:]
+        for row in connection.execute(
+            "select table_name, estimated_size from duckdb_tables() where schema_name = 'hand' "
+            "and table_name like 'metrics%'"
+        ).fetchall()
+    }.items():
+        columns = connection.execute(
+            "select column_name, data_type from duckdb_columns() "
+            f"where schema_name = 'hand' and table_name = '{name}'"
+        ).fetchall()
+        selected = ", ".join(
+            f"round({c}, 3)" if kind == "DOUBLE" else f"cast({c} as varchar)" for c, kind in columns
+        )
+        mine = f"select {selected} from hand.{name}"
+        built = f"select {selected} from marts.{name}"
+        different = connection.execute(f"select count(*) from ({mine} except {built})").fetchone()
+        assert rows and different == (0,), f"{name}: {different} of {rows} rows differ"
+    connection.execute("drop schema hand cascade")
+    connection.close()
+    return seconds
+
+
+def backfill(folder: Path, events: int) -> None:
+    """Compare a run over 90 days with the script written by hand."""
+    world = simulate(days=90, size=events, seed=1, out=folder / "events")
+    environment = {"TIDEMARK_HOME": str(folder / "home")}
+    ingest([world.events_folder], environment)
+    timed_run(environment)
+    costs, by_hand = [], []
+    for _ in range(3):
+        costs.append(timed_run(environment))
+        by_hand.append(hand_written(folder / "home" / "warehouse.duckdb"))
+    hand = median(by_hand)
+    model, test = median(c.model for c in costs), median(c.test for c in costs)
+    total = median(c.total for c in costs)
+    write_results(
+        "backfill",
+        f"`tidemark run` over 90 days of {world.events:,} events, DuckDB",
+        [
+            ["part", "wall s", "ratio"],
+            ["script written by hand (`yardstick.sql`)", f"{hand:.1f}", "1.0"],
+            ["SQL of the models", f"{model:.1f}", f"{model / hand:.2f}"],
+            ["dbt tests of the data", f"{test:.1f}", ""],
+            ["dbt, Dagster, Great Expectations, publication, imports",
+             f"{total - model - test:.1f}", ""],
+            ["whole run", f"{total:.1f}", f"{total / hand:.2f}"],
+        ],
+        "Medians of three, full refreshes in a process of their own. The script gives the same "
+        "tables, compared row by row before its time counts. Targets: SQL at most 1.5, everything "
+        "that is not the SQL of the models under 25 s.",
+    )  # fmt: skip
+
+
+def one_more_day(folder: Path, events_per_day: int, postgres_server: str) -> None:
+    """Compare one day after a year of history with the same day after a month."""
+    days = 366
+    world = simulate(days=days, size=events_per_day * days, seed=3, out=folder / "events",
+                     late_rate=0.0)  # fmt: skip
+    rows = [["target", "history", "SQL of the models, s", "ratio", "whole run, s", "ratio"]]
+    for target in ("duckdb", "postgres"):
+        costs = {}
+        for history in (30, 365):
+            environment = {
+                "TIDEMARK_HOME": str(folder / f"{target}-{history}"),
+                "TIDEMARK_TARGET": target,
+            }
+            if target == "postgres":
+                environment["TIDEMARK_POSTGRES_URL"] = _database(postgres_server, history)
+            costs[history] = _last_day(world, history, environment)
+        for history, cost in costs.items():
+            base = costs[30]
+            rows.append(
+                [target, f"{history} days", f"{cost.model:.2f}", f"{cost.model / base.model:.2f}",
+                 f"{cost.total:.1f}", f"{cost.total / base.total:.2f}"]
+            )  # fmt: skip
+    write_results(
+        "one_more_day",
+        f"One more day of {events_per_day:,} events, after 30 and after 365 days of history",
+        rows,
+        "Medians of five runs of the same last day. Target: at most 1.2.",
+    )
+
+
+def _last_day(world: Simulation, history: int, environment: dict[str, str]) -> RunCost:
+    ingest(world.files[-(history + 1) :], environment)
+    last = world.end
+    first = last - timedelta(days=history)
+    timed_run(environment, first.isoformat(), last.isoformat())
+    costs = [timed_run(environment, last.isoformat(), last.isoformat()) for _ in range(5)]
+    return RunCost(
+        median(c.total for c in costs),
+        median(c.model for c in costs),
+        median(c.test for c in costs),
+    )
+
+
+def _database(server: str, history: int) -> str:
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database history_{history}")  # type: ignore[arg-type]
+    return server.rsplit("/", 1)[0] + f"/history_{history}"

