@@ -64,25 +64,25 @@ def spool_standard_input(spool: Path, mapping: dict[str, str] | None) -> Path:
     A load needs all of its input before it can tell whether it has seen it before. Input that
     starts with column names is CSV; gzip and Parquet are told by their first bytes.
     """
-    spool.mkdir(parents=True, exist_ok=True)
-    path = spool / f"input-{os.getpid()}"
+    folder = spool / str(os.getpid())
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "standard-input"
     with path.open("wb") as stream:
         shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
     with path.open("rb") as stream:
         head = stream.readline(4096).removeprefix(b"\xef\xbb\xbf").strip()
     is_text = not head.startswith((b"{", b"[", b"\x1f\x8b", b"PAR1"))
     is_csv = is_text and b"," in head and (mapping is not None or b"event_" in head)
-    return path.rename(path.with_name(f"{path.name}.{'csv' if is_csv else 'ndjson'}"))
+    return path.rename(path.with_suffix(".csv" if is_csv else ".ndjson"))
 
 
 def clean_spool(spool: Path) -> None:
-    """Remove what processes that were killed have left in the spool."""
+    """Remove what processes that were killed have left in the spool: a folder per process."""
     if not spool.is_dir():
         return
-    for path in spool.iterdir():
-        owner = path.name.split("-")[1].split(".")[0] if "-" in path.name else ""
-        if owner.isdigit() and not _is_running(int(owner)):
-            path.unlink(missing_ok=True)
+    for folder in spool.iterdir():
+        if folder.name.isdigit() and not _is_running(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_running(process: int) -> bool:
@@ -142,8 +142,7 @@ def ingest_paths(
         files = find_files([path for path in paths if path != STANDARD_INPUT])
         return _load_all([*piped, *files], settings, mapping or {}, foreign, notify, on_result)
     finally:
-        for path in piped:
-            path.unlink(missing_ok=True)
+        shutil.rmtree(spool / str(os.getpid()), ignore_errors=True)
 
 
 def _load_all(

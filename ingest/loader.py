@@ -331,9 +331,9 @@ class Loader:
         return {(number - load_id, day): count for number, day, count in rows}
 
     def _copy_to_postgres(self, domain: str, rows: str) -> None:
-        spool = self.settings.home / "spool"
+        spool = self.settings.home / "spool" / str(os.getpid())
         spool.mkdir(parents=True, exist_ok=True)
-        path = spool / f"load-{os.getpid()}-{domain}.csv"
+        path = spool / f"{domain}.csv"
         quoted_path = str(path).replace("'", "''")
         names = ", ".join(f'"{name}"' for name in self.engine.columns(domain))
         try:

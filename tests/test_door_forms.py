@@ -332,10 +332,11 @@ def test_standard_input(
     data = data.encode() if isinstance(data, str) else data
     for status in ("loaded", "already_loaded"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
-        left = duckdb_settings.home / "spool" / "input-999999999.ndjson"
+        left = duckdb_settings.home / "spool" / "999999999" / "standard-input.ndjson"
         left.parent.mkdir(parents=True, exist_ok=True)
         left.write_bytes(b"what a killed process left")
         (result,) = ingest_paths([Path("-")], settings=duckdb_settings)
         assert result.status == status
-        assert not list(left.parent.iterdir())
+        assert result.file_name.startswith("standard-input")
+        assert not list((duckdb_settings.home / "spool").iterdir())
     assert query(duckdb_settings, "select count(*) as n from raw.events") == [{"n": 1}]
