@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from ingest.registry import registry
@@ -45,7 +46,7 @@ def run(folder: Path, events: int) -> None:
         for part in world.files:
             whole.write(part.read_bytes())
     bare, load = [], []
-    command = [str(Path(shutil.which("tidemark") or "tidemark")), "ingest", str(path), "--quiet"]
+    command = [str(Path(sys.executable).parent / "tidemark"), "ingest", str(path), "--quiet"]
     for attempt in range(3):
         database = folder / f"bare-{attempt}.duckdb"
         bare.append(cost_of(python(_BARE, str(database), str(path), typed_columns()), {}))

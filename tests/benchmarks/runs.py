@@ -35,7 +35,7 @@ dbt_runner.build = recording
 days = [date.fromisoformat(text) for text in sys.argv[1:]]
 dates = dict(start=days[0], end=days[1]) if days else dict(full_refresh=True)
 summary = runs.run(load_settings(), **dates)
-assert summary.status == "succeeded", summary
+assert summary.status == "succeeded", (summary.status, summary.error)
 seconds = {"model": 0.0, "test": 0.0}
 for node in results[0].nodes:
     seconds[node.kind] = seconds.get(node.kind, 0.0) + node.seconds
@@ -55,7 +55,7 @@ class RunCost:
 def timed_run(environment: dict[str, str], *dates: str) -> RunCost:
     """Run the pipeline in a process of its own: a range, or a full refresh."""
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, *dates], check=True, capture_output=True, text=True,
+        [sys.executable, "-c", _RUN, *dates], check=True, stdout=subprocess.PIPE, text=True,
         env={**os.environ, **environment},
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
@@ -64,7 +64,8 @@ def timed_run(environment: dict[str, str], *dates: str) -> RunCost:
 
 def ingest(paths: Sequence[Path], environment: dict[str, str]) -> None:
     """Load folders or files."""
-    command = [sys.executable, "-m", "orchestration.cli", "ingest", "--quiet", *map(str, paths)]
+    tidemark = str(Path(sys.executable).parent / "tidemark")
+    command = [tidemark, "ingest", "--quiet", *map(str, paths)]
     subprocess.run(command, check=True, env={**os.environ, **environment})
 
 

@@ -1,0 +1,296 @@
+"""The command ``tidemark``: arguments in, words out; what is done is done elsewhere.
+
+Heavy libraries are imported inside commands: a person who loads a file must not wait for dbt.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from ingest.errors import UserError
+from ingest.registry import ContractError
+from ingest.settings import Settings, SettingsError, load_settings
+from ingest.warehouse import WarehouseBusy, WarehouseError
+from orchestration import cli_contracts, cli_ingest
+from orchestration.console import Console, table
+
+app = typer.Typer(
+    help="Events in, trustworthy daily numbers out. Start with: ingest PATH, run, status.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("ingest")(cli_ingest.ingest)
+app.add_typer(cli_ingest.quarantine, name="quarantine")
+app.add_typer(cli_contracts.contracts, name="contracts")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
+
+#: Exit code after Ctrl-C, as shells have it.
+INTERRUPTED = 130
+
+DEMO_DAYS = 90
+DEMO_SEED = 7
+
+
+def _date(text: str | None, option: str) -> date | None:
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
+    except ValueError:
+        raise UserError(f"{option} {text!r} is no date; write it as 2026-03-31") from None
+
+
+@app.command()
+def run(
+    start: Annotated[str | None, typer.Option(help="First date, as 2026-03-01.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last date, included.")] = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Rebuild every table and every date.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute what is stale (or a range of dates), check it, publish it."""
+    from orchestration import runs
+    from orchestration.summary import run_lines
+
+    settings, console = load_settings(), Console(quiet=quiet)
+    with console.working() as notify:
+        summary = runs.run(
+            settings,
+            start=_date(start, "--start"),
+            end=_date(end, "--end"),
+            full_refresh=full_refresh,
+            notify=notify,
+            on_progress=console.progress,
+        )
+    for line in run_lines(summary):
+        console.line(line)
+    if summary.status in ("failed", "blocked"):
+        raise UserError(f"the run {'was' if summary.status == 'blocked' else 'has'} "
+                        f"{summary.status}: {summary.error}")  # fmt: skip
+
+
+@app.command()
+def publish(quiet: Quiet = False) -> None:
+    """Publish what was run and found good, without running anything."""
+    from orchestration import runs
+    from orchestration.session import open_session
+
+    console = Console(quiet=quiet)
+    with console.working() as notify:
+        session = open_session(load_settings(), notify=notify)
+        try:
+            publication = runs.publish_now(session)
+        finally:
+            session.close()
+    console.line(
+        f"publication {publication.publication_id}: {publication.relations} relations, data "
+        f"through {publication.data_through}, {publication.location}"
+    )
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show loads, stale dates, runs, checks (failed first), quarantine and drift."""
+    from orchestration import status as state
+
+    console = Console()
+    found = state.status(load_settings())
+    if as_json:
+        console.data(found)
+        return
+    for line in state.render(found):
+        console.line(line)
+
+
+@app.command()
+def summary() -> None:
+    """Show the published figures of the last week beside the week before, on one screen."""
+    from orchestration.summary import summary_lines
+
+    console = Console()
+    for line in summary_lines(load_settings()):
+        console.line(line)
+
+
+@app.command()
+def export(
+    relation: Annotated[str, typer.Argument(help="A published relation; see 'tidemark status'.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format: Annotated[str, typer.Option(help="csv, parquet or json.")] = "csv",
+    quiet: Quiet = False,
+) -> None:
+    """Write a published relation to a file."""
+    from orchestration.export import export_relation
+
+    rows = export_relation(load_settings(), relation, format=format, out=out)
+    Console(quiet=quiet).line(f"{relation}: {rows:,} rows to {out}")
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Option(help="Folder for events/ and truth/.")],
+    days: Annotated[int, typer.Option(min=1, help="Length of the period.")] = DEMO_DAYS,
+    size: Annotated[str, typer.Option(help="Events, or small, medium, large.")] = "small",
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = DEMO_SEED,
+    end: Annotated[str | None, typer.Option(help="Last day, as 2026-03-31.")] = None,
+    late: Annotated[float, typer.Option(help="Share that arrives days late.")] = 0.01,
+    duplicates: Annotated[float, typer.Option(help="Share that is sent twice.")] = 0.01,
+    invalid: Annotated[float, typer.Option(help="Invalid lines per valid event.")] = 0.0,
+    quiet: Quiet = False,
+) -> None:
+    """Make events of a made-up company, and the truth about them."""
+    console = Console(quiet=quiet)
+    made = _simulate(
+        console, out=out, days=days, size=size, seed=seed, end=_date(end, "--end"),
+        late=late, duplicates=duplicates, invalid=invalid,
+    )  # fmt: skip
+    console.line(made)
+
+
+def _simulate(
+    console: Console, *, out: Path, days: int, size: str, seed: int, end: date | None,
+    late: float, duplicates: float, invalid: float,
+) -> str:  # fmt: skip
+    from ingest.simulator.engine import SIZES, simulate
+
+    if not size.isdigit() and size not in SIZES:
+        raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
+    optional: dict[str, Any] = {"end": end} if end else {}
+    with console.working():
+        made = simulate(
+            days=days,
+            size=int(size) if size.isdigit() else size,
+            seed=seed,
+            out=out,
+            late_rate=late,
+            duplicate_rate=duplicates,
+            invalid_rate=invalid,
+            timezone=load_settings().timezone,
+            progress=lambda done, total: console.progress(done, total, "days made"),
+            **optional,
+        )
+    return (
+        f"{made.events:,} events of {made.start} .. {made.end} in {len(made.files)} files: "
+        f"{made.events_folder}"
+    )
+
+
+@app.command()
+def demo(
+    size: Annotated[str, typer.Option(help="Events, or small, medium, large.")] = "60000",
+    days: Annotated[int, typer.Option(min=1, help="Length of the period.")] = DEMO_DAYS,
+) -> None:
+    """Make 90 days of events, ingest them, run every date, publish, and show the figures."""
+    from ingest.door import ingest_paths
+    from orchestration import runs
+    from orchestration.summary import run_lines, summary_lines
+
+    settings, console = load_settings(), Console()
+    out = settings.home / "demo"
+    console.line("1  generate")
+    console.line("   " + _simulate(console, out=out, days=days, size=size, seed=DEMO_SEED, end=None,
+                                   late=0.01, duplicates=0.01, invalid=0.002))  # fmt: skip
+    console.line("2  ingest")
+    with console.working() as notify:
+        results = ingest_paths([out / "events"], settings=settings, notify=notify)
+    read, accepted, duplicates, rejected = (
+        sum(getattr(r, name) for r in results)
+        for name in ("read", "accepted", "duplicates", "rejected")
+    )
+    console.line(
+        f"   {len(results)} files: {read:,} lines read, {accepted:,} accepted, "
+        f"{duplicates:,} duplicates, {rejected:,} rejected into quarantine"
+    )
+    console.line("3  run")
+    with console.working() as notify:
+        summary = runs.run(settings, notify=notify, on_progress=console.progress)
+    for line in run_lines(summary):
+        console.line("   " + line)
+    if summary.status in ("failed", "blocked"):
+        raise UserError(f"the run ended {summary.status}: {summary.error}")
+    console.line()
+    for line in summary_lines(settings):
+        console.line(line)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 3000,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show only; nothing can be started.")
+    ] = False,
+) -> None:
+    """Serve Dagster's web page and its daemon on 127.0.0.1 until Ctrl-C."""
+    from orchestration.web import serve
+
+    serve(load_settings(), port=port, read_only=read_only, notify=Console().note)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything a run needs: Python, settings, warehouse, contracts, dbt, disk."""
+    from orchestration.doctor import examine
+
+    console = Console()
+    findings = examine(load_settings())
+    if as_json:
+        console.data([vars(f) for f in findings])
+    else:
+        rows = [["ok" if f.ok else "FAULT", f.name, f.text] for f in findings]
+        for line in table(rows, ["", "", ""])[1:]:
+            console.line(line)
+    if not all(f.ok for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def dbt(context: typer.Context) -> None:
+    """Run dbt on the project with Tidemark's environment; the run ledger is not written."""
+    from orchestration.dbt_runner import pass_through
+
+    with Console().working() as notify:
+        code = pass_through(load_settings(), context.args, notify=notify)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 1."""
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("stopped; nothing half-done was kept")
+        code = INTERRUPTED
+    except (UserError, SettingsError, ContractError, WarehouseBusy, WarehouseError) as error:
+        _complain(" ".join(str(error).split()))
+        code = 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(text: str) -> None:
+    print(f"tidemark: {text}", file=sys.stderr)
+
+
+__all__ = ["Settings", "app", "main"]

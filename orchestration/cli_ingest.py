@@ -1,0 +1,148 @@
+"""The commands at the door: ingest, and the quarantine of what was rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingest.settings import load_settings
+from orchestration.console import Console, table
+
+quarantine = typer.Typer(help="Rejected inputs: look at them, replay them after a fix, or discard.")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
+Numbers = Annotated[list[int] | None, typer.Argument(help="Numbers from 'quarantine list'.")]
+Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
+Load = Annotated[int | None, typer.Option(help="Only of this load.")]
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders, or - for standard input.")],
+    adapter: Annotated[str | None, typer.Option("--as", help="A foreign format by name.")] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help="CSV columns to envelope fields (YAML or JSON).")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 2 when lines were rejected.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Load events: NDJSON (.gz too), CSV or Parquet; rejected lines go to the quarantine."""
+    from ingest.door import LoadResult, ingest_paths
+
+    console = Console(quiet=quiet)
+
+    def told(result: LoadResult) -> None:
+        console.line(
+            f"{result.file_name}: read {result.read:,}, accepted {result.accepted:,}, duplicates "
+            f"{result.duplicates:,}, rejected {result.rejected:,} ({result.status})"
+        )
+
+    mapping = _mapping(map_file) if map_file else None
+    with console.working() as notify:
+        results = ingest_paths(
+            paths, settings=load_settings(), adapter=adapter, mapping=mapping, notify=notify,
+            on_result=told,
+        )  # fmt: skip
+    if any(result.status in ("failed", "partial") for result in results):
+        raise typer.Exit(1)
+    if strict and any(result.rejected for result in results):
+        raise typer.Exit(2)
+
+
+def _mapping(path: Path) -> dict[str, str]:
+    import yaml
+
+    from ingest.errors import UserError
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"--map {path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"--map {path} must map column names to field names")
+    return {str(column): str(name) for column, name in found.items()}
+
+
+@quarantine.command("list")
+def list_(
+    reason: Reason = None,
+    load: Load = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List open rejections, newest first."""
+    from ingest.quarantine import Selection, list_rejections
+    from ingest.warehouse import open_warehouse
+
+    warehouse = open_warehouse(load_settings(), read_only=True)
+    try:
+        found = list_rejections(warehouse, Selection(reason_code=reason, load_id=load), limit=limit)
+    finally:
+        warehouse.close()
+    console = Console()
+    if as_json:
+        console.data(found)
+        return
+    head = [
+        "rejection_id",
+        "load_id",
+        "line_number",
+        "reason_code",
+        "field",
+        "event_name",
+        "detail",
+    ]
+    rows = [[str(row[name] if row[name] is not None else "-") for name in head] for row in found]
+    for line in table(rows, head) if rows else ["the quarantine is empty"]:
+        console.line(line)
+
+
+@quarantine.command()
+def show(number: Annotated[int, typer.Argument(help="Number from 'quarantine list'.")]) -> None:
+    """Show one rejection with its redacted payload."""
+    from ingest.quarantine import show_rejection
+    from ingest.warehouse import open_warehouse
+
+    warehouse = open_warehouse(load_settings(), read_only=True)
+    try:
+        Console().data(show_rejection(warehouse, number))
+    finally:
+        warehouse.close()
+
+
+@quarantine.command()
+def replay(
+    numbers: Numbers = None, reason: Reason = None, load: Load = None, quiet: Quiet = False
+) -> None:
+    """Put rejections through the door again; without a choice, all that are open."""
+    from ingest import quarantine as door
+
+    selection = door.Selection(tuple(numbers or ()), reason, load)
+    result = door.replay(load_settings(), selection)
+    Console(quiet=quiet).line(
+        f"accepted {result.accepted:,}, duplicates {result.duplicates:,}, "
+        f"still rejected {result.still_rejected:,}"
+    )
+
+
+@quarantine.command()
+def discard(
+    numbers: Numbers = None, reason: Reason = None, load: Load = None, quiet: Quiet = False
+) -> None:
+    """Resolve rejections for good and forget their payloads; give numbers, --reason or --load."""
+    from ingest import quarantine as door
+    from ingest.errors import UserError
+    from ingest.warehouse import open_warehouse
+
+    if not numbers and reason is None and load is None:
+        raise UserError("say which: numbers from 'tidemark quarantine list', --reason or --load")
+    warehouse = open_warehouse(load_settings())
+    try:
+        count = door.discard(warehouse, door.Selection(tuple(numbers or ()), reason, load))
+    finally:
+        warehouse.close()
+    Console(quiet=quiet).line(f"{count:,} discarded")

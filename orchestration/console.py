@@ -1,0 +1,105 @@
+"""What the command line says: results on standard output, the rest on standard error.
+
+Progress is for a person at a terminal; a pipe gets results only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+BAR = 24
+
+
+class Console:
+    """Prints for one command."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Say nothing but results when ``quiet`` (and errors, which others print)."""
+        self.quiet = quiet
+        self.live = not quiet and sys.stderr.isatty()
+        self._width = 0
+
+    def line(self, text: str = "") -> None:
+        """Print a line of the result."""
+        if not self.quiet:
+            self._clear()
+            print(text)
+
+    def data(self, document: Any) -> None:
+        """Print a result for a program, whatever else is quiet."""
+        print(json.dumps(document, indent=2, default=str))
+
+    def note(self, text: str) -> None:
+        """Tell something that a person should know now."""
+        if not self.quiet:
+            self._clear()
+            print(f"tidemark: {text}", file=sys.stderr)
+
+    def notify(self, text: str) -> None:
+        """Show what is being done; on a terminal only, on a line that is overwritten."""
+        if self.live:
+            self._show(text)
+
+    def progress(self, done: int, total: int, name: str) -> None:
+        """Show how far it is."""
+        if self.live:
+            share = min(1.0, done / total) if total else 0.0
+            bar = "█" * round(share * BAR)
+            self._show(f"{bar:░<{BAR}} {done}/{total} {name}")
+
+    def _show(self, text: str) -> None:
+        shown = text[:100]
+        print(f"\r{shown:<{self._width}}", end="", file=sys.stderr, flush=True)
+        self._width = len(shown)
+
+    def _clear(self) -> None:
+        if self._width:
+            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
+
+    @contextmanager
+    def working(self) -> Iterator[Callable[[str], None]]:
+        """Give a function that tells what is going on, and clear the line at the end."""
+        try:
+            yield self.notify if self.live else self._important
+        finally:
+            self._clear()
+
+    def _important(self, text: str) -> None:
+        """Without a terminal, tell only why nothing seems to happen or what was changed."""
+        if text.startswith(("waiting", "the business time zone")):
+            self.note(text)
+
+
+def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> list[str]:
+    """Return aligned columns; numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(head), *cells]) for i in range(len(head))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        for i in range(len(head))
+    ]
+    lines = []
+    for row in [list(head), *cells]:
+        parts = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return lines
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return str(value)

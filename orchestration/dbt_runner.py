@@ -1,0 +1,214 @@
+"""dbt in this process: parse once, build once per run, hand back what happened to every node.
+
+Belongs here: the calls of ``dbtRunner`` and the reading of their results. Which window is built is
+decided in ``orchestration.ledger``; what the results mean for Dagster in ``orchestration.assets``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ingest.errors import UserError
+from ingest.settings import Settings
+from orchestration.dbt_project import DbtProject, environment_set
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+
+#: Nothing on the console; the log file keeps what happened.
+QUIET = ("--log-level", "none", "--no-print", "--log-level-file", "info", "--no-use-colors")
+
+TESTS = ("test", "unit_test")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The dates and loads of one build; both ends inclusive here, half open in SQL."""
+
+    start: date
+    end: date
+    prepare_start: date
+    loads_through: int
+
+    def variables(self) -> dict[str, Any]:
+        """The dbt vars; only dates and a number, because vars are rendered into SQL."""
+        return {
+            "window_start": self.start.isoformat(),
+            "window_end": (self.end + timedelta(days=1)).isoformat(),
+            "prepare_start": self.prepare_start.isoformat(),
+            "loads_through": int(self.loads_through),
+        }
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What dbt says of one model, seed or test."""
+
+    unique_id: str
+    kind: str
+    status: str
+    severity: str
+    failures: int | None
+    message: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Built, or a test that did not fail (a warning is no failure)."""
+        return self.status in ("success", "pass", "warn", "no-op")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What dbt says of all nodes of a build; ``error`` when it did not even start."""
+
+    nodes: tuple[NodeResult, ...]
+    error: str | None = None
+
+    @property
+    def failed_tests(self) -> list[NodeResult]:
+        """Tests of severity error that found something."""
+        return [n for n in self.nodes if n.kind in TESTS and n.status == "fail"]
+
+    @property
+    def broken(self) -> list[NodeResult]:
+        """Models and seeds that could not be built, and tests that could not be run."""
+        return [n for n in self.nodes if n.status in ("error", "runtime error", "partial success")]
+
+    @property
+    def succeeded(self) -> bool:
+        """Everything was built and no blocking test failed."""
+        return self.error is None and all(node.ok for node in self.nodes)
+
+
+def one_line(error: object) -> str:
+    """Return a message without line breaks and repeated blanks."""
+    return " ".join(str(error).split())
+
+
+def _invoke(
+    project: DbtProject,
+    arguments: Sequence[str],
+    *,
+    manifest: Manifest | None = None,
+    on_event: Callable[[Any], None] | None = None,
+) -> dbtRunnerResult:
+    from dbt.cli.main import dbtRunner
+
+    project.log_path.mkdir(parents=True, exist_ok=True)
+    callbacks = [on_event] if on_event else []
+    with environment_set(project.environment()):
+        try:
+            return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
+        finally:
+            release_connections()
+
+
+def release_connections() -> None:
+    """Let go of the DuckDB file, which dbt keeps open after a command."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    environment = DuckDBConnectionManager._ENV
+    if environment is not None:
+        environment.close()
+    DuckDBConnectionManager.close_all_connections()
+
+
+def parse(project: DbtProject) -> None:
+    """Parse the project and write its manifest.
+
+    Raises:
+        UserError: the project has an error; the message is dbt's.
+
+    """
+    result = _invoke(project, ["parse", "--no-partial-parse", *project.arguments(), *QUIET])
+    if not result.success:
+        raise UserError(f"the dbt project cannot be parsed: {one_line(result.exception)}")
+
+
+def load_manifest(project: DbtProject) -> Manifest:
+    """Read the manifest in dbt's own form, so that a build need not parse again."""
+    from dbt.contracts.graph.manifest import Manifest
+
+    project.ensure_manifest()
+    packed = (project.target_path / "partial_parse.msgpack").read_bytes()
+    manifest = Manifest.from_msgpack(packed)
+    manifest.build_flat_graph()
+    return manifest
+
+
+def build(
+    project: DbtProject,
+    window: Window,
+    *,
+    full_refresh: bool = False,
+    select: Sequence[str] = (),
+    on_event: Callable[[Any], None] | None = None,
+) -> BuildResult:
+    """Run ``dbt build`` once for a window.
+
+    Unit tests are left out: they prove formulas, not data, and the test suite runs them.
+    """
+    arguments = [
+        "build", "--exclude-resource-type", "unit_test",
+        "--vars", json.dumps(window.variables()),
+        *project.arguments(), *QUIET, "--no-write-json",
+        *(["--full-refresh"] if full_refresh else []),
+        *(["--select", *select, "--indirect-selection", "cautious"] if select else []),
+    ]  # fmt: skip
+    manifest = load_manifest(project)
+    result = _invoke(project, arguments, manifest=manifest, on_event=on_event)
+    runs = getattr(result.result, "results", None)
+    if runs is None:
+        return BuildResult((), one_line(result.exception or "dbt did not start"))
+    return BuildResult(tuple(_node_result(run) for run in runs))
+
+
+def _node_result(run: Any) -> NodeResult:
+    severity = str(getattr(run.node.config, "severity", "") or "error").lower()
+    return NodeResult(
+        unique_id=run.node.unique_id,
+        kind=str(run.node.resource_type),
+        status=str(run.status),
+        severity="warn" if severity == "warn" else "block",
+        failures=run.failures,
+        message=one_line(run.message or ""),
+        seconds=float(run.execution_time or 0),
+    )
+
+
+#: Commands that do not touch the warehouse.
+WITHOUT_WAREHOUSE = ("parse", "ls", "list", "clean", "deps")
+
+
+def pass_through(
+    settings: Settings, arguments: Sequence[str], *, notify: Callable[[str], None]
+) -> int:
+    """Run any dbt command with the project's environment and return its exit code.
+
+    A command that touches the warehouse holds the lock of runs.
+    """
+    from orchestration.session import open_session
+
+    project = DbtProject(settings)
+    project.ensure_manifest()
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    if command is None or "--help" in arguments:
+        return 0 if _invoke(project, [*arguments] or ["--help"]).success else 1
+    if command in WITHOUT_WAREHOUSE:
+        session = None
+    else:
+        session = open_session(settings, notify=notify)
+    try:
+        result = _invoke(project, [*arguments, *project.arguments()])
+    finally:
+        if session is not None:
+            session.close()
+    if result.exception:
+        raise UserError(f"dbt: {one_line(result.exception)}")
+    return 0 if result.success else 1

@@ -1,0 +1,118 @@
+"""Publication on Postgres: what was run is copied from ``build`` to ``marts`` in one transaction.
+
+Tables of ``marts`` are made once and never dropped, so that policies and grants hold at every
+moment; readers see the state before or the state after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+
+from ingest.warehouse import RUN_LOCK, Warehouse
+from orchestration.publish import Publication, record
+from orchestration.relations import Relation
+from orchestration.session import RunSession
+
+PUBLISH_LOCK = RUN_LOCK + 1
+
+SCHEMA = "marts"
+
+#: Rows of the owner, for whoever publishes; other roles get policies of their own.
+OWNER_POLICY = "owner"
+
+
+def copy_marts(
+    session: RunSession, marts: Sequence[Relation], publication: Publication
+) -> Publication:
+    """Copy the dates that were run since they were published, and tables that know no dates."""
+    warehouse = session.warehouse
+    database = warehouse.value("select current_database()")
+    publication = replace(publication, location=f"database {database}, schema {SCHEMA}")
+    with warehouse.transaction():
+        warehouse.execute("select pg_advisory_xact_lock(?)", [PUBLISH_LOCK])
+        warehouse.execute(f"create schema if not exists {SCHEMA}")
+        dates = _dates_to_copy(warehouse)
+        for mart in marts:
+            made = ensure_table(warehouse, mart)
+            _copy(warehouse, mart, None if made else dates)
+        record(warehouse, publication)
+    for mart in marts:
+        warehouse.execute(f'analyze {SCHEMA}."{mart.name}"')
+    return publication
+
+
+def _dates_to_copy(warehouse: Warehouse) -> list[date] | None:
+    """Return the dates that were run since their publication; None means everything."""
+    rows = warehouse.execute(
+        "select partition_date, published from ops.partition_state where last_run_id is not null"
+    )
+    if not any(published for _, published in rows):
+        return None
+    return sorted(day for day, published in rows if not published)
+
+
+def _columns(warehouse: Warehouse, schema: str, name: str) -> dict[str, str]:
+    rows = warehouse.execute(
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute "
+        "where attrelid = to_regclass(?) and attnum > 0 and not attisdropped order by attnum",
+        [f'{schema}."{name}"'],
+    )
+    return {str(column): str(kind) for column, kind in rows}
+
+
+def ensure_table(warehouse: Warehouse, mart: Relation) -> bool:
+    """Create the readers' table, or its newest columns; return whether it was made anew."""
+    wanted = _columns(warehouse, mart.schema, mart.name)
+    present = _columns(warehouse, SCHEMA, mart.name)
+    table = f'{SCHEMA}."{mart.name}"'
+    changed = not present
+    if not present:
+        columns = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())
+        warehouse.execute(f"create table {table} ({columns})")
+        warehouse.execute(f"alter table {table} enable row level security")
+        warehouse.execute(f"alter table {table} force row level security")
+        warehouse.execute(
+            f"create policy {OWNER_POLICY} on {table} to current_user "
+            "using (true) with check (true)"
+        )
+        if mart.date_column:
+            warehouse.execute(f'create index on {table} ("{mart.date_column}")')
+    for column, kind in wanted.items() if present else ():
+        if column not in present:
+            warehouse.execute(f'alter table {table} add column "{column}" {kind}')
+            changed = True
+        elif present[column] != kind:
+            warehouse.execute(
+                f'alter table {table} alter column "{column}" type {kind} using "{column}"::{kind}'
+            )
+            changed = True
+    if changed:
+        _describe(warehouse, mart)
+    return changed
+
+
+def _describe(warehouse: Warehouse, mart: Relation) -> None:
+    texts = [(f'table {SCHEMA}."{mart.name}"', mart.description)]
+    texts += [
+        (f'column {SCHEMA}."{mart.name}"."{c}"', text) for c, text in mart.column_descriptions
+    ]
+    for what, text in texts:
+        if text:
+            words = " ".join(text.split()).replace("'", "''")
+            warehouse.execute(f"comment on {what} is '{words}'")
+
+
+def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
+    columns = ", ".join(f'"{name}"' for name in _columns(warehouse, mart.schema, mart.name))
+    where, values = "", []
+    if mart.date_column and not mart.whole and dates is not None:
+        if not dates:
+            return
+        where, values = f' where "{mart.date_column}" = any(?)', [dates]
+    table = f'{SCHEMA}."{mart.name}"'
+    warehouse.execute(f"delete from {table}{where}", values)
+    warehouse.execute(
+        f"insert into {table} ({columns}) select {columns} from {mart.full_name}{where}", values
+    )

@@ -1,0 +1,313 @@
+"""The command line: one line for a mistake, results for people and programs, and no waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.settings import Settings
+from orchestration import runs
+from orchestration.summary import run_lines, sparkline, summary_lines
+from tests.events import line
+from tests.test_orchestration import environment, load, project, tiny
+
+__all__ = ["project", "tiny"]
+
+MAIN = (
+    "import os, sys; from pathlib import Path; "
+    "project = os.environ.get('TIDEMARK_TEST_PROJECT')\n"
+    "if project:\n"
+    "    from orchestration import dbt_project\n"
+    "    dbt_project.PROJECT_DIR = Path(project)\n"
+    "from orchestration.cli import main\n"
+    "sys.argv = ['tidemark', *sys.argv[1:]]\n"
+    "main()\n"
+)
+
+
+def tidemark(
+    settings: Settings, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments],
+        env={**environment(settings), **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("tidemark: ")
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+# -- mistakes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--start", "yesterday"), ("--start", "2026-03-31")),
+        (("run", "--start", "2026-02-30"), ("--start",)),
+        (("status",), ("there is no warehouse", "tidemark ingest PATH")),
+        (("summary",), ("nothing was published yet", "tidemark run")),
+        (("export", "x", "--out", "x.csv"), ("nothing was published yet",)),
+        (("export", "x", "--out", "x.csv", "--format", "xls"), ("csv, parquet, json",)),
+        (("export", "x", "--out", "no/where/x.csv"), ("is no folder",)),
+        (("ingest", "nowhere.ndjson"), ("nowhere.ndjson does not exist",)),
+        (("generate", "--size", "huge", "--out", "x"), ("small, medium, large",)),
+        (("contracts", "show", "nothing"), ("nothing",)),
+    ],
+)
+def test_mistake_is_one_line(
+    duckdb_settings: Settings, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert_one_line_error(tidemark(duckdb_settings, *arguments), *words)
+
+
+def test_unusable_settings_are_one_line(duckdb_settings: Settings) -> None:
+    result = tidemark(duckdb_settings, "status", TIDEMARK_TIMEZONE="Mars/Olympus")
+    assert_one_line_error(result, "TIDEMARK_TIMEZONE", "IANA")
+    result = tidemark(duckdb_settings, "status", TIDEMARK_TRAGET="x")
+    assert_one_line_error(result, "TIDEMARK_TRAGET")
+    url = "postgresql://nobody:secretword@127.0.0.1:1/none"
+    result = tidemark(duckdb_settings, "run", TIDEMARK_TARGET="postgres", TIDEMARK_POSTGRES_URL=url)
+    assert_one_line_error(result, "Postgres cannot be reached")
+    assert "secretword" not in result.stderr
+
+
+def test_unknown_option_says_how_it_is_used(duckdb_settings: Settings) -> None:
+    result = tidemark(duckdb_settings, "run", "--form", "2026-03-01")
+    assert result.returncode == 2
+    assert "No such option" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_every_command_explains_itself(duckdb_settings: Settings) -> None:
+    result = tidemark(duckdb_settings, "--help")
+    assert result.returncode == 0
+    for name in ("ingest", "run", "status", "quarantine", "contracts", "generate", "publish",
+                 "export", "ui", "doctor", "dbt", "summary"):  # fmt: skip
+        assert f"\n  {name} " in result.stdout
+    for name in ("run", "export", "quarantine", "contracts"):
+        assert "Usage: tidemark" in tidemark(duckdb_settings, name, "--help").stdout
+
+
+# -- what it costs -------------------------------------------------------------------------------
+
+#: pandas is not among them: DuckDB imports it by itself for its first bound value.
+HEAVY = ("dagster", "dbt", "great_expectations", "sqlalchemy", "pyspark")
+
+
+def test_loading_a_file_does_not_wait_for_heavy_libraries(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(line())
+    code = MAIN.replace(
+        "main()\n",
+        "\ntry:\n    main()\nfinally:\n"
+        f"    print([n for n in {HEAVY} if n in sys.modules], file=sys.stderr)\n",
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "ingest", str(file)],
+        env=environment(duckdb_settings), capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.strip() == "[]"
+
+
+# -- the way through -----------------------------------------------------------------------------
+
+
+def test_from_file_to_figures(duckdb_settings: Settings, project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(line(user_id="u1") + b"\n{broken\n")
+    result = tidemark(duckdb_settings, "ingest", str(file))
+    assert result.returncode == 0, result.stderr
+    assert "accepted 1" in result.stdout
+    assert "rejected 1" in result.stdout
+
+    result = tidemark(duckdb_settings, "run")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert "succeeded: 1 dates, 2026-03-01 .. 2026-03-01" in result.stdout
+    assert "metrics_hourly_activity 1" in result.stdout
+    assert "publication 1, data through 2026-03-01" in result.stdout
+
+    state = json.loads(tidemark(duckdb_settings, "status", "--json").stdout)
+    assert state["loads"]["accepted"] == 1
+    assert state["partitions"]["stale"] == 0
+    assert state["published"]["data_through"] == "2026-03-01"
+    assert state["quarantine"]["by_reason"] == {"malformed_json": 1}
+    assert state["runs"][0]["status"] == "succeeded"
+    assert state["checks"]["failed"] == 0
+    text = tidemark(duckdb_settings, "status").stdout
+    assert "none stale" in text
+    assert "quarantine: 1 open (malformed_json 1)" in text
+    assert "malformed_json" in tidemark(duckdb_settings, "quarantine", "list").stdout
+
+    out = tmp_path / "users.csv"
+    result = tidemark(duckdb_settings, "export", "daily_users", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    assert out.read_text().splitlines()[0] == "metric_date,users"
+    assert tidemark(duckdb_settings, "run").stdout.startswith("nothing to run: nothing is stale")
+
+
+def test_failed_check_is_one_line_and_shown_first(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3, amount_cents=666)
+    load(duckdb_settings, 4, amount_cents=333)
+    result = tidemark(duckdb_settings, "run", "--quiet")
+    assert_one_line_error(result, "no_devilish_amount", "blocked")
+    assert result.stdout == ""
+    assert_one_line_error(tidemark(duckdb_settings, "publish"), "not published")
+    state = json.loads(tidemark(duckdb_settings, "status", "--json").stdout)
+    names = [check["check"] for check in state["checks"]["not_passed"]]
+    assert names[0] == "no_devilish_amount"
+    assert "no_odd_amount" in names
+    assert state["runs"][0]["status"] == "blocked"
+
+
+def test_progress_is_for_terminals(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3)
+    master, slave = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "run"], env=environment(duckdb_settings),
+        stdout=subprocess.PIPE, stderr=slave,
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 4096):
+            shown += part
+    except OSError:
+        pass
+    assert child.wait(timeout=120) == 0
+    assert "█".encode() in shown
+    assert b"daily_users" in shown
+
+
+def test_interrupt_ends_with_130_and_one_line(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3)
+    child = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "run"], env=environment(duckdb_settings),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (duckdb_settings.dbt_target_path / "fingerprint").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode == 130, errors
+    assert errors.strip().splitlines()[-1].startswith("tidemark: stopped")
+    assert "Traceback" not in errors
+    assert runs.run(duckdb_settings).status == "succeeded"
+
+
+def test_dbt_passes_through_with_the_environment(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3)
+    result = tidemark(duckdb_settings, "dbt", "ls", "--resource-type", "model", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert "tidemark.marts.daily_users" in result.stdout
+    assert tidemark(duckdb_settings, "dbt", "run", "--select", "nothing_else+").returncode == 0
+
+
+def test_doctor_finds_what_is_there_and_what_is_not(
+    duckdb_settings: Settings, project: Path
+) -> None:
+    load(duckdb_settings, 3)
+    found = {f["name"]: f for f in json.loads(tidemark(duckdb_settings, "doctor", "--json").stdout)}
+    assert found["warehouse"]["ok"]
+    assert found["dbt project"]["ok"]
+    assert "development key" in found["hash keys"]["text"]
+    assert "nothing yet" in found["published"]["text"]
+
+
+def test_web_page_comes_up_and_goes_down_with_its_children(
+    duckdb_settings: Settings, project: Path
+) -> None:
+    import socket
+
+    load(duckdb_settings, 3)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    child = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "ui", "--port", str(port)], env=environment(duckdb_settings),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        answer = ""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not answer:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info") as reply:
+                    answer = reply.read().decode()
+            except OSError:
+                time.sleep(0.3)
+        assert "dagster_webserver_version" in answer
+        assert_one_line_error(tidemark(duckdb_settings, "ui", "--port", str(port)), "in use")
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+    assert child.returncode == 0
+    import psutil
+
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if str(duckdb_settings.home) in " ".join(process.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def test_sparklines() -> None:
+    assert sparkline([0, 7]) == "▁█"
+    assert sparkline([1, None, 1]) == "▁ ▁"
+    assert sparkline([None]) == ""
+
+
+def test_summary_is_one_screen(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, *range(1, 29))
+    summary = runs.run(duckdb_settings)
+    lines = run_lines(summary) + summary_lines(duckdb_settings)
+    assert len(lines) <= 50
+    assert all(len(text) <= 120 for text in lines)
+    assert any("tidemark ui" in text for text in lines)
+
+
+def test_summary_of_postgres_reads_the_database(postgres_settings: Settings, project: Path) -> None:
+    load(postgres_settings, 3)
+    runs.run(postgres_settings)
+    assert any("publication 1" in text for text in summary_lines(postgres_settings))
+
+
+def test_status_on_postgres(postgres_settings: Settings, project: Path) -> None:
+    from orchestration import status
+
+    load(postgres_settings, 3)
+    runs.run(postgres_settings)
+    state: dict[str, Any] = status.status(postgres_settings)
+    assert state["partitions"]["stale"] == 0
+    assert state["target"] == "postgres"
+    assert any("none stale" in text for text in status.render(state))

@@ -1,0 +1,488 @@
+"""What runs when: staleness, windows, the ledger, one run at a time, and what Dagster shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.door import ingest_paths
+from ingest.errors import UserError
+from ingest.settings import Settings
+from ingest.warehouse import open_warehouse
+from orchestration import dbt_project, ledger, runs
+from orchestration.session import open_session
+from tests.events import event, query
+from tests.tiny_project import write_project
+
+MARCH = "2026-03-{:02d}"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def project(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(dbt_project, "PROJECT_DIR", tiny)
+    monkeypatch.setenv("TIDEMARK_TEST_PROJECT", str(tiny))
+    return tiny
+
+
+_files = 0
+
+
+def load(settings: Settings, *days: int, **changes: Any) -> None:
+    """Load one file with one event on each of the given days of March."""
+    global _files
+    _files += 1
+    folder = settings.home / "in"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"file{_files}.ndjson"
+    lines = [
+        json.dumps(event(occurred_at=f"{MARCH.format(d)}T10:00:00Z", user_id=f"u{d}", **changes))
+        for d in days
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    (result,) = ingest_paths([path], settings=settings)
+    assert result.accepted == len(days)
+
+
+def stale(settings: Settings) -> list[int]:
+    rows = query(settings, "select partition_date from ops.partition_state where stale order by 1")
+    return [row["partition_date"].day for row in rows]
+
+
+def mart(settings: Settings, name: str = "metrics_hourly_activity") -> list[dict[str, Any]]:
+    schema = "marts" if settings.target == "duckdb" else "build"
+    return query(settings, f"select * from {schema}.{name} order by 1, 2")
+
+
+def plan(settings: Settings, **options: Any) -> ledger.RunPlan | None:
+    warehouse = open_warehouse(settings)
+    try:
+        return ledger.plan_run(warehouse, **options)
+    finally:
+        warehouse.close()
+
+
+# -- what is stale, and what a run covers --------------------------------------------------------
+
+
+def test_without_events_there_is_nothing_to_run(settings: Settings) -> None:
+    assert plan(settings) is None
+
+
+def test_first_run_covers_every_date_from_first_to_last_event(settings: Settings) -> None:
+    load(settings, 3, 7)
+    made = plan(settings)
+    assert made is not None
+    assert (made.window.start, made.window.end) == (date(2026, 3, 3), date(2026, 3, 7))
+    assert made.window.prepare_start == date(2026, 3, 3)
+    assert made.full_refresh
+    assert stale(settings) == [3, 4, 5, 6, 7]
+
+
+def test_late_event_makes_its_date_and_all_later_ones_stale(
+    settings: Settings, project: Path
+) -> None:
+    load(settings, 3, 4, 5, 6)
+    assert runs.run(settings).status == "succeeded"
+    assert stale(settings) == []
+    load(settings, 5)
+    assert stale(settings) == [5, 6]
+    made = plan(settings)
+    assert made is not None
+    assert (made.window.start, made.window.end) == (date(2026, 3, 5), date(2026, 3, 6))
+    assert not made.full_refresh
+
+
+def test_range_in_the_middle_prepares_what_it_builds_on(settings: Settings, project: Path) -> None:
+    load(settings, 1, 2, 3, 4, 5)
+    made = plan(settings, start=date(2026, 3, 3), end=date(2026, 3, 4))
+    assert made is not None
+    assert made.window.prepare_start == date(2026, 3, 1)
+    summary = runs.run(settings, start=date(2026, 3, 3), end=date(2026, 3, 4))
+    assert summary.status == "succeeded", summary.error
+    assert [row["metric_date"].day for row in mart(settings)] == [3, 4]
+    assert stale(settings) == [1, 2, 5]
+    assert summary.publication is not None
+    assert summary.publication.data_through == date(2026, 3, 4)
+    # What is left runs from the oldest stale date to the last event.
+    rest = runs.run(settings)
+    assert rest.plan is not None
+    assert (rest.plan.window.start.day, rest.plan.window.end.day) == (1, 5)
+    assert [row["metric_date"].day for row in mart(settings)] == [1, 2, 3, 4, 5]
+    assert stale(settings) == []
+
+
+def test_dates_after_the_last_event_are_run_when_asked_for(
+    duckdb_settings: Settings, project: Path
+) -> None:
+    load(duckdb_settings, 3)
+    summary = runs.run(duckdb_settings, end=date(2026, 3, 6))
+    assert summary.plan is not None
+    assert summary.plan.days == 4
+    rows = query(duckdb_settings, "select count(*) as n from ops.partitions where checked")
+    assert rows == [{"n": 4}]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [
+        (date(2026, 3, 5), date(2026, 3, 4), "lies before"),
+        (None, date(2026, 3, 1), "events begin 2026-03-03"),
+        (None, date(2099, 1, 1), "lies in the future"),
+    ],
+)
+def test_senseless_ranges_are_refused_in_one_line(
+    duckdb_settings: Settings, start: date | None, end: date, words: str
+) -> None:
+    load(duckdb_settings, 3)
+    with pytest.raises(UserError, match=words) as caught:
+        runs.run(duckdb_settings, start=start, end=end)
+    assert "\n" not in str(caught.value)
+
+
+# -- the ledger ----------------------------------------------------------------------------------
+
+
+def test_run_leaves_its_trace_in_every_ledger(settings: Settings, project: Path) -> None:
+    load(settings, 3, 4)
+    summary = runs.run(settings)
+    (job,) = query(settings, "select * from ops.etl_job_runs")
+    assert job["status"] == "succeeded"
+    assert job["error"] is None
+    assert (job["range_start"], job["range_end"]) == (date(2026, 3, 3), date(2026, 3, 4))
+    rows = json.loads(job["rows_by_relation"])
+    assert rows["raw.events"] == 2
+    assert rows["marts.metrics_hourly_activity"] == 2
+    assert rows["marts.first_seen"] == 2
+    assert job["dagster_run_id"]
+    checks = query(settings, 'select relation, "check", status, severity from ops.check_results')
+    names = {check["check"] for check in checks}
+    assert {"no_devilish_amount", "every_line_accounted_for", "every_event_counted"} <= names
+    assert all(check["status"] == "passed" for check in checks)
+    parts = query(settings, "select * from ops.partition_state order by partition_date")
+    assert all(part["last_run_id"] == summary.run_id and part["published"] for part in parts)
+    assert runs.run(settings).status == "nothing"
+
+
+def test_warning_is_recorded_and_does_not_block(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3, amount_cents=333)
+    summary = runs.run(duckdb_settings)
+    assert summary.status == "succeeded"
+    (found,) = query(
+        duckdb_settings, "select severity, observed from ops.check_results where status = 'failed'"
+    )
+    assert found == {"severity": "warn", "observed": "1 failing rows"}
+
+
+def test_orphaned_run_is_buried_by_the_next(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3)
+    warehouse = open_warehouse(duckdb_settings)
+    made = ledger.plan_run(warehouse)
+    assert made is not None
+    orphan = ledger.start_run(warehouse, made, None)
+    warehouse.close()
+    runs.run(duckdb_settings)
+    found = {
+        row["run_id"]: (row["status"], row["error"])
+        for row in query(duckdb_settings, "select run_id, status, error from ops.etl_job_runs")
+    }
+    assert found.pop(orphan) == (
+        "failed",
+        "the process of this run ended without a word (killed or crashed)",
+    )
+    assert [status for status, _ in found.values()] == ["succeeded"]
+
+
+def test_model_that_cannot_be_built_fails_the_run_and_leaves_it_stale(
+    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = write_project(tmp_path / "broken")
+    (broken / "models/marts/daily_users.sql").write_text("select 1 / 'x'::int as metric_date")
+    monkeypatch.setattr(dbt_project, "PROJECT_DIR", broken)
+    load(duckdb_settings, 3)
+    summary = runs.run(duckdb_settings)
+    assert summary.status == "failed"
+    assert summary.error is not None
+    assert "daily_users" in summary.error
+    assert stale(duckdb_settings) == [3]
+    assert summary.publication is None
+
+
+def test_project_that_cannot_be_parsed_is_the_users_to_mend(
+    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = write_project(tmp_path / "broken")
+    (broken / "models/marts/daily_users.sql").write_text("select * from {{ ref('nowhere') }}")
+    monkeypatch.setattr(dbt_project, "PROJECT_DIR", broken)
+    load(duckdb_settings, 3)
+    with pytest.raises(UserError, match="nowhere"):
+        runs.run(duckdb_settings)
+
+
+def test_full_refresh_gives_the_same_tables(settings: Settings, project: Path) -> None:
+    load(settings, 3, 4, 5)
+    runs.run(settings)
+    load(settings, 4)
+    runs.run(settings)
+    before = [mart(settings, name) for name in ("metrics_hourly_activity", "daily_users")]
+    summary = runs.run(settings, full_refresh=True)
+    assert summary.plan is not None
+    assert summary.plan.days == 3
+    assert [mart(settings, n) for n in ("metrics_hourly_activity", "daily_users")] == before
+
+
+def test_other_time_zone_dates_events_anew_and_rebuilds(
+    settings: Settings, project: Path, in_zone: Callable[[Settings, str], Settings]
+) -> None:
+    load(settings, 3, 4)
+    runs.run(settings)
+    told: list[str] = []
+    moved = in_zone(settings, "Pacific/Kiritimati")  # 14 hours ahead: 10:00 UTC is the next day
+    summary = runs.run(moved, notify=told.append)
+    assert summary.plan is not None
+    assert summary.plan.full_refresh
+    assert [row["metric_date"].day for row in mart(moved)] == [4, 5]
+    assert any("business time zone is now" in text for text in told)
+
+
+# -- seeds ---------------------------------------------------------------------------------------
+
+
+def test_seeds_of_the_user_replace_ours(
+    duckdb_settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    seeds = tmp_path / "seeds"
+    seeds.mkdir()
+    (seeds / "tiers.csv").write_text("tier,weight\ngold,9\n")
+    settings = replace(duckdb_settings, seeds=seeds)
+    load(settings, 3)
+    assert runs.run(settings).status == "succeeded"
+    assert query(settings, "select tier, weight from staging.tiers") == [
+        {"tier": "gold", "weight": 9}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("levels.csv", "tier,weight\n", "there is no seed levels"),
+        ("tiers.csv", "tier,height\n", "must have the columns tier, weight"),
+    ],
+)
+def test_seeds_that_do_not_fit_are_refused(
+    duckdb_settings: Settings, project: Path, tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    seeds = tmp_path / "seeds"
+    seeds.mkdir()
+    (seeds / name).write_text(text)
+    settings = replace(duckdb_settings, seeds=seeds)
+    load(settings, 3)
+    with pytest.raises(UserError, match=words):
+        runs.run(settings)
+
+
+# -- one run at a time ---------------------------------------------------------------------------
+
+RUN = (
+    "import os, sys; from pathlib import Path; from orchestration import dbt_project; "
+    "dbt_project.PROJECT_DIR = Path(os.environ['TIDEMARK_TEST_PROJECT']); "
+    "from orchestration.cli import main; sys.argv = ['tidemark', 'run']; main()"
+)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    found = {**os.environ, "TIDEMARK_HOME": str(settings.home), "TIDEMARK_TARGET": settings.target}
+    if settings.postgres_url:
+        found["TIDEMARK_POSTGRES_URL"] = settings.postgres_url
+    return found
+
+
+def start(settings: Settings) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN],
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+def test_runs_side_by_side_give_the_result_of_one(
+    target: str, request: pytest.FixtureRequest, project: Path
+) -> None:
+    settings: Settings = request.getfixturevalue(f"{target}_settings")
+    load(settings, 3, 4)
+    children = [start(settings) for _ in range(4)]
+    outputs = [child.communicate(timeout=300) for child in children]
+    assert [child.returncode for child in children] == [0] * 4, outputs
+    did = sorted(out.split(":")[0] for out, _ in outputs)
+    assert did == ["nothing to run"] * 3 + ["succeeded"]
+    assert len(mart(settings)) == 2
+    assert query(settings, "select count(*) as n from ops.publications") == [{"n": 1}]
+
+
+@pytest.mark.parametrize("after", [0.5, 2.5, 4.5])
+def test_killed_run_is_made_good_by_the_next(
+    duckdb_settings: Settings, project: Path, after: float
+) -> None:
+    settings = duckdb_settings
+    load(settings, 3, 4, 5)
+    child = start(settings)
+    deadline = time.monotonic() + 60
+    # The manifest is the first thing that a run leaves behind.
+    while not (settings.dbt_target_path / "fingerprint").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(after)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    summary = runs.run(settings)
+    assert summary.status in ("succeeded", "nothing", "published"), summary.error
+    assert [row["metric_date"].day for row in mart(settings)] == [3, 4, 5]
+    assert stale(settings) == []
+    assert query(settings, "select count(*) as n from ops.etl_job_runs where status = 'running'")[
+        0
+    ] == {"n": 0}
+    assert settings.published_path.exists()
+
+
+def test_the_lock_is_held_for_the_whole_run(settings: Settings) -> None:
+    from ingest.warehouse import WarehouseBusy
+
+    load(settings, 3)
+    session = open_session(settings)
+    try:
+        code = (
+            "from ingest.settings import load_settings; "
+            "from orchestration.session import open_session; open_session(load_settings(), "
+            "wait_seconds=0.3)"
+        )
+        child = subprocess.run(
+            [sys.executable, "-c", code], env=environment(settings), capture_output=True, text=True
+        )
+        assert WarehouseBusy.__name__ in child.stderr
+    finally:
+        session.close()
+
+
+# -- what Dagster shows --------------------------------------------------------------------------
+
+
+def test_the_web_page_shows_runs_of_the_command_line(
+    duckdb_settings: Settings, project: Path
+) -> None:
+    import dagster as dg
+
+    from orchestration.instance import open_instance
+
+    load(duckdb_settings, *range(1, 29))
+    load(duckdb_settings, 29, 30, 31)
+    runs.run(duckdb_settings, end=date(2026, 4, 10))
+    with open_instance(duckdb_settings) as instance:
+        for key in (["raw", "events"], ["marts", "daily_users"], ["published", "marts"]):
+            days = instance.get_materialized_partitions(dg.AssetKey(key))
+            assert len(days) == 41, key
+            record = instance.get_latest_materialization_event(dg.AssetKey(key))
+            assert record is not None
+        (run,) = instance.get_runs()
+        assert run.status == dg.DagsterRunStatus.SUCCESS
+        assert run.tags["dagster/asset_partition_range_start"] == "2026-03-01"
+        for name in ("metrics_hourly_activity", "daily_users"):
+            found = instance.get_latest_materialization_event(dg.AssetKey(["marts", name]))
+            assert found is not None
+            assert found.asset_materialization is not None
+            assert "window" in found.asset_materialization.metadata
+        check = dg.AssetCheckKey(dg.AssetKey(["raw", "events"]), "nothing_lost")
+        (execution,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=5)
+        assert execution.status.value == "SUCCEEDED"
+
+
+def test_definitions_hold_what_the_design_says(duckdb_settings: Settings, project: Path) -> None:
+    import dagster as dg
+
+    from orchestration.definitions import build_definitions
+
+    load(duckdb_settings, 3)
+    definitions = build_definitions(duckdb_settings)
+    dg.Definitions.validate_loadable(definitions)
+    graph = definitions.resolve_asset_graph()
+    groups = {key.to_user_string(): graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    assert groups["raw/events"] == "raw"
+    assert groups["staging/stg_events"] == "staging"
+    assert groups["marts/daily_users"] == "marts"
+    published = graph.get(dg.AssetKey(["published", "marts"]))
+    assert {key.path[-1] for key in published.parent_keys} == {
+        "metrics_hourly_activity",
+        "daily_users",
+        "first_seen",
+    }
+    assert all(graph.get(key).owners == ["team:tidemark"] for key in graph.get_all_asset_keys())
+    partitions = published.partitions_def
+    assert isinstance(partitions, dg.DailyPartitionsDefinition)
+    assert partitions.start.date() == date(2025, 1, 1)
+    assert partitions.timezone == "UTC"
+    schedule = definitions.get_schedule_def("nightly")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
+    assert definitions.get_sensor_def("late_events").default_status.value == "RUNNING"
+
+
+def evaluate_sensor(settings: Settings) -> Any:
+    import dagster as dg
+
+    from orchestration import jobs
+    from orchestration.instance import open_instance
+
+    with open_instance(settings) as instance:
+        context = dg.build_sensor_context(instance=instance)
+        (found,) = jobs.sensor(settings, jobs.daily_metrics())(context)  # type: ignore[misc]
+        return found
+
+
+def test_sensor_asks_for_what_is_stale_once_and_not_after_a_failure(
+    settings: Settings, project: Path
+) -> None:
+    load(settings, 3, 4)
+    request = evaluate_sensor(settings)
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-03-03"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-03-04"
+    runs.run(settings)
+    assert "nothing is stale" in evaluate_sensor(settings).skip_message
+    load(settings, 4, amount_cents=666)
+    assert runs.run(settings).status == "blocked"
+    assert "failed on the same events" in evaluate_sensor(settings).skip_message
+    load(settings, 4, amount_cents=1)
+    assert evaluate_sensor(settings).tags["dagster/asset_partition_range_start"] == "2026-03-04"
+
+
+def test_sensor_leaves_a_busy_warehouse_alone(duckdb_settings: Settings, project: Path) -> None:
+    load(duckdb_settings, 3)
+    code = (
+        "import sys; from ingest.settings import load_settings; "
+        "from ingest.warehouse import open_warehouse; w = open_warehouse(load_settings()); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment(duckdb_settings),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        assert "in use" in evaluate_sensor(duckdb_settings).skip_message
+    finally:
+        child.communicate("")

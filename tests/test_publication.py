@@ -1,0 +1,335 @@
+"""Readers see what passed, all of it at once, or what they saw before."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from ingest.errors import UserError
+from ingest.settings import Settings
+from orchestration import publish_postgres, runs
+from orchestration.publish_duckdb import KEPT
+from orchestration.session import open_session
+from tests.events import query
+from tests.test_orchestration import load, project, tiny
+
+__all__ = ["project", "tiny"]
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+def readers_view(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    """Return rows as a reader gets them."""
+    if settings.target == "duckdb":
+        with duckdb.connect(str(settings.published_path), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+    assert settings.postgres_url is not None
+    with psycopg.connect(settings.postgres_url) as connection:
+        return connection.execute(sql).fetchall()  # type: ignore[call-overload,no-any-return]
+
+
+def events_by_day(settings: Settings) -> dict[int, int]:
+    rows = readers_view(
+        settings,
+        "select metric_date, sum(events) from marts.metrics_hourly_activity group by metric_date",
+    )
+    return {day.day: int(n) for day, n in rows}
+
+
+def publish(settings: Settings) -> Any:
+    session = open_session(settings)
+    try:
+        return runs.publish_now(session)
+    finally:
+        session.close()
+
+
+def test_readers_get_all_marts_and_the_ledger_of_publications(settings: Settings) -> None:
+    load(settings, 3, 4)
+    runs.run(settings)
+    assert events_by_day(settings) == {3: 1, 4: 1}
+    assert readers_view(settings, "select count(*) from marts.first_seen") == [(2,)]
+    rows = readers_view(
+        settings, "select publication_id, data_through, relations from ops.publications"
+    )
+    assert rows == [(1, date(2026, 3, 4), 3)]
+
+
+def test_failed_check_leaves_readers_what_they_had_and_says_so(settings: Settings) -> None:
+    load(settings, 3, 4)
+    runs.run(settings)
+    load(settings, 4, amount_cents=666)
+    summary = runs.run(settings)
+    assert summary.status == "blocked"
+    assert summary.error is not None
+    assert "no_devilish_amount" in summary.error
+    assert events_by_day(settings) == {3: 1, 4: 1}
+    with pytest.raises(UserError) as refused:
+        publish(settings)
+    message = str(refused.value)
+    assert "no_devilish_amount" in message or "stale" in message
+    assert "publication 1 (data through 2026-03-04) stays" in message
+    (job,) = query(
+        settings, "select status, error from ops.etl_job_runs order by started_at desc limit 1"
+    )
+    assert job["status"] == "blocked"
+    assert "no_devilish_amount" in job["error"]
+
+
+def test_bad_dates_are_not_published_by_a_good_run_of_other_dates(settings: Settings) -> None:
+    load(settings, 3, 4, 5, 6)
+    runs.run(settings)
+    load(settings, 6, amount_cents=666)
+    assert runs.run(settings).status == "blocked"
+    summary = runs.run(settings, start=date(2026, 3, 3), end=date(2026, 3, 3))
+    assert summary.status in ("failed", "blocked")
+    assert summary.error is not None
+    assert "did not pass" in summary.error or "no_devilish_amount" in summary.error
+    assert events_by_day(settings) == {3: 1, 4: 1, 5: 1, 6: 1}
+
+
+def test_nothing_stale_is_published(settings: Settings) -> None:
+    load(settings, 3)
+    runs.run(settings)
+    load(settings, 3)
+    with pytest.raises(UserError, match="stale"):
+        publish(settings)
+    assert events_by_day(settings) == {3: 1}
+
+
+def test_before_the_first_run_publishing_says_what_to_do(settings: Settings) -> None:
+    load(settings, 3)
+    with pytest.raises(UserError, match="run 'tidemark run' first; nothing was published before"):
+        publish(settings)
+
+
+def test_publishing_again_changes_nothing_for_readers(settings: Settings) -> None:
+    load(settings, 3, 4)
+    runs.run(settings)
+    before = readers_view(settings, "select * from marts.metrics_hourly_activity order by 1, 2")
+    publish(settings)
+    after = readers_view(settings, "select * from marts.metrics_hourly_activity order by 1, 2")
+    assert after == before
+
+
+# -- DuckDB: versioned files behind a link -------------------------------------------------------
+
+
+def test_old_versions_go_and_the_link_is_never_dangling(duckdb_settings: Settings) -> None:
+    load(duckdb_settings, 3)
+    runs.run(duckdb_settings)
+    for _ in range(KEPT + 1):
+        publish(duckdb_settings)
+    folder = duckdb_settings.published_path.parent
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["tidemark-3.duckdb", "tidemark-4.duckdb", "tidemark-5.duckdb",
+                     "tidemark.duckdb"]  # fmt: skip
+    assert duckdb_settings.published_path.resolve().name == "tidemark-5.duckdb"
+    assert duckdb_settings.published_path.is_symlink()
+    assert duckdb_settings.published_path.resolve().stat().st_mode & 0o222 == 0
+
+
+def test_descriptions_travel_with_the_tables(duckdb_settings: Settings) -> None:
+    load(duckdb_settings, 3)
+    runs.run(duckdb_settings)
+    rows = readers_view(
+        duckdb_settings,
+        "select comment from duckdb_tables() where table_name = 'metrics_hourly_activity'",
+    )
+    assert rows == [("One row per metric_date, hour and channel.",)]
+    rows = readers_view(
+        duckdb_settings, "select comment from duckdb_columns() where column_name = 'events'"
+    )
+    assert rows == [("It's the number of events.",)]
+
+
+def test_reader_keeps_the_file_open_while_runs_and_publications_go_on(
+    duckdb_settings: Settings,
+) -> None:
+    load(duckdb_settings, 3)
+    runs.run(duckdb_settings)
+    sql = "select sum(events) from marts.metrics_hourly_activity"
+    with duckdb.connect(str(duckdb_settings.published_path), read_only=True) as dashboard:
+        for day in (4, 5, 6, 7):
+            load(duckdb_settings, day)
+            runs.run(duckdb_settings)
+            # The file that is open is the one of the first day; who opens anew sees the newest.
+            assert dashboard.execute(sql).fetchall() == [(1,)]
+    assert readers_view(duckdb_settings, sql) == [(5,)]
+
+
+def _read_on(path: str, stop: Any, out: Any) -> None:
+    seen = []
+    while not stop.is_set():
+        with duckdb.connect(path, read_only=True) as connection:
+            events = connection.execute(
+                "select sum(events) from marts.metrics_hourly_activity"
+            ).fetchone()
+            users = connection.execute("select sum(users) from marts.daily_users").fetchone()
+            seen.append((int(events[0]), int(users[0])))  # type: ignore[index]
+    out.put(seen)
+
+
+def test_readers_never_meet_a_lock_or_a_mixture(duckdb_settings: Settings) -> None:
+    load(duckdb_settings, 3)
+    runs.run(duckdb_settings)
+    spawn = multiprocessing.get_context("spawn")
+    stop, out = spawn.Event(), spawn.Queue()
+    reader = spawn.Process(target=_read_on, args=(str(duckdb_settings.published_path), stop, out))
+    reader.start()
+    for day in (4, 5):
+        load(duckdb_settings, day)
+        runs.run(duckdb_settings)
+    for _ in range(10):
+        publish(duckdb_settings)
+    stop.set()
+    seen = out.get(timeout=60)
+    reader.join()
+    assert reader.exitcode == 0
+    assert seen
+    assert all(events == users for events, users in seen)
+
+
+def test_publication_that_was_cut_off_is_made_good(
+    duckdb_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestration import publish_duckdb
+
+    load(duckdb_settings, 3)
+    runs.run(duckdb_settings)
+    load(duckdb_settings, 4)
+
+    def cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish_duckdb, "_swap", cut)
+        with contextlib.suppress(KeyboardInterrupt):
+            runs.run(duckdb_settings)
+    assert events_by_day(duckdb_settings) == {3: 1}
+    summary = runs.run(duckdb_settings)
+    assert summary.status in ("published", "succeeded"), summary.error
+    assert events_by_day(duckdb_settings) == {3: 1, 4: 1}
+
+
+# -- Postgres: tables that stay ------------------------------------------------------------------
+
+
+def test_policies_and_grants_outlive_runs_and_full_refresh(postgres_settings: Settings) -> None:
+    settings = postgres_settings
+    load(settings, 3)
+    runs.run(settings)
+    assert settings.postgres_url is not None
+    with psycopg.connect(settings.postgres_url, autocommit=True) as admin:
+        before = admin.execute("select 'marts.daily_users'::regclass::oid").fetchone()
+        admin.execute("grant select on marts.daily_users to public")
+    load(settings, 4)
+    runs.run(settings, full_refresh=True)
+    state = readers_view(
+        settings,
+        "select relname, relrowsecurity, relforcerowsecurity from pg_class "
+        "where relnamespace = 'marts'::regnamespace and relkind = 'r'",
+    )
+    assert len(state) == 3
+    assert all(enabled and forced for _, enabled, forced in state)
+    after = readers_view(settings, "select 'marts.daily_users'::regclass::oid")
+    assert after[0] == before
+    (rights,) = readers_view(
+        settings, "select has_table_privilege('public', 'marts.daily_users', 'select')"
+    )
+    assert rights == (True,)
+    assert readers_view(settings, "select count(*) from marts.daily_users") == [(2,)]
+
+
+def test_only_dates_that_were_run_are_copied(postgres_settings: Settings) -> None:
+    settings = postgres_settings
+    load(settings, 3, 4, 5)
+    runs.run(settings)
+    before = dict(readers_view(settings, "select metric_date, xmin::text from marts.daily_users"))
+    load(settings, 5)
+    runs.run(settings)
+    after = dict(readers_view(settings, "select metric_date, xmin::text from marts.daily_users"))
+    changed = [day.day for day in after if after[day] != before[day]]
+    assert changed == [5]
+
+
+def test_new_columns_reach_readers(postgres_settings: Settings) -> None:
+    settings = postgres_settings
+    load(settings, 3)
+    runs.run(settings)
+    assert settings.postgres_url is not None
+    with psycopg.connect(settings.postgres_url, autocommit=True) as admin:
+        admin.execute("alter table build.daily_users add column share double precision default 1")
+    publish(settings)
+    assert readers_view(settings, "select users, share from marts.daily_users") == [(1, 1.0)]
+
+
+def test_copy_that_fails_leaves_everything_as_it_was(
+    postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = postgres_settings
+    load(settings, 3)
+    runs.run(settings)
+    load(settings, 4)
+    copied: list[str] = []
+    whole = publish_postgres._copy
+
+    def fail_at_the_second(warehouse: Any, mart: Any, dates: Any) -> None:
+        copied.append(mart.name)
+        if len(copied) == 2:
+            raise RuntimeError("cut off")
+        whole(warehouse, mart, dates)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish_postgres, "_copy", fail_at_the_second)
+        assert runs.run(settings).status == "failed"
+    assert readers_view(settings, "select count(*) from marts.daily_users") == [(1,)]
+    assert events_by_day(settings) == {3: 1}
+    assert readers_view(settings, "select count(*) from ops.publications") == [(1,)]
+    assert runs.run(settings).publication is not None
+    assert events_by_day(settings) == {3: 1, 4: 1}
+
+
+def test_export_reads_what_readers_read(settings: Settings, tmp_path: Path) -> None:
+    from orchestration.export import export_relation
+
+    load(settings, 3, 4)
+    runs.run(settings)
+    load(settings, 5)
+    for kind in ("csv", "parquet", "json"):
+        out = tmp_path / f"out.{kind}"
+        assert export_relation(settings, "daily_users", format=kind, out=out) == 2
+        rows = duckdb.sql(f"select * from '{out}' order by 1").fetchall()
+        assert [(str(day), n) for day, n in rows] == [("2026-03-03", 1), ("2026-03-04", 1)]
+    with pytest.raises(UserError, match="there is no relation 'raw'; there are daily_users"):
+        export_relation(settings, "raw", format="csv", out=tmp_path / "x.csv")
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_cells_that_a_spreadsheet_would_run_are_neutralised(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    import csv
+
+    from ingest.door import ingest_paths
+    from orchestration.export import export_relation
+    from tests.events import line
+
+    folder = duckdb_settings.home / "in"
+    folder.mkdir(parents=True)
+    names = ["=1+1", "+x", "-y", "@z", "\tt", "plain"]
+    (folder / "a.ndjson").write_bytes(b"\n".join(line(user_id=name) for name in names))
+    ingest_paths([folder], settings=duckdb_settings)
+    runs.run(duckdb_settings)
+    out = tmp_path / "users.csv"
+    export_relation(duckdb_settings, "first_seen", format="csv", out=out)
+    with out.open(newline="") as file:
+        cells = {row["user_id"] for row in csv.DictReader(file)}
+    assert cells == {"'=1+1", "'+x", "'-y", "'@z", "'\tt", "plain"}

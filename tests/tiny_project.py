@@ -1,0 +1,100 @@
+"""A dbt project of three models: enough to run, check and publish, in two seconds a run.
+
+Belongs here: the project that tests of the orchestration put in place of the real one. It shares
+the real one's window, schemas and profiles, so that what is proven holds there too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from orchestration.dbt_project import PROJECT_DIR
+
+PROJECT = """
+name: tidemark
+version: "1.0.0"
+config-version: 2
+profile: tidemark
+model-paths: [models]
+macro-paths: [macros]
+seed-paths: [seeds]
+test-paths: [tests]
+flags: {send_anonymous_usage_stats: false}
+vars:
+  window_start: "0001-01-01"
+  window_end: "9999-12-31"
+  prepare_start: "0001-01-01"
+  loads_through: 9223372036854775807
+models:
+  tidemark:
+    staging: {+schema: staging, +materialized: view}
+    intermediate: {+schema: intermediate, +materialized: incremental, +incremental_strategy: append}
+    marts: {+schema: marts, +materialized: incremental, +incremental_strategy: append}
+seeds:
+  tidemark: {+schema: staging}
+"""
+
+FILES = {
+    "dbt_project.yml": PROJECT,
+    "seeds/tiers.csv": "tier,weight\nbasic,1\n",
+    "models/sources.yml": """
+sources:
+  - name: raw
+    schema: raw
+    tables: [{name: events}]
+""",
+    "models/staging/stg_events.sql": """
+select * from {{ source('raw', 'events') }} where load_id <= {{ var('loads_through') }}
+""",
+    "models/intermediate/int_user_days.sql": """
+{{ config(pre_hook="{{ delete_window('activity_date') }}") }}
+select distinct event_date as activity_date, user_id
+from {{ ref('stg_events') }} where {{ in_window('event_date') }} and user_id is not null
+""",
+    "models/marts/metrics_hourly_activity.sql": """
+{{ config(pre_hook="{{ delete_window('metric_date') }}") }}
+select event_date as metric_date, event_hour as hour, channel, count(*) as events,
+    sum(case when amount_cents = 666 then 1 else 0 end) as devilish,
+    sum(case when amount_cents = 333 then 1 else 0 end) as odd
+from {{ ref('stg_events') }} where {{ in_window('event_date') }}
+group by event_date, event_hour, channel
+""",
+    "models/marts/daily_users.sql": """
+{{ config(pre_hook="{{ delete_window('metric_date') }}") }}
+select activity_date as metric_date, count(*) as users
+from {{ ref('int_user_days') }} where {{ in_window('activity_date') }}
+group by activity_date
+""",
+    "models/marts/first_seen.sql": """
+{{ config(materialized='table') }}
+select user_id, min(activity_date) as first_date from {{ ref('int_user_days') }} group by user_id
+""",
+    "models/marts/marts.yml": """
+models:
+  - name: metrics_hourly_activity
+    description: One row per metric_date, hour and channel.
+    columns: [{name: events, description: "It's the number of events."}]
+""",
+    "tests/no_devilish_amount.sql": """
+select * from {{ ref('metrics_hourly_activity') }} where devilish > 0
+""",
+    "tests/no_odd_amount.sql": """
+{{ config(severity='warn') }}
+select * from {{ ref('metrics_hourly_activity') }} where odd > 0
+""",
+}
+
+
+def write_project(folder: Path) -> Path:
+    """Write the project into a folder and return it."""
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    shutil.copy(PROJECT_DIR / "profiles.yml", folder / "profiles.yml")
+    for name in ("window.sql", "adapters/schemas.sql"):
+        target = folder / "macros" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT_DIR / "macros" / name, target)
+    return folder
