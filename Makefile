@@ -35,7 +35,7 @@ lint: $(STAMP)  ## ruff, mypy, sqlfluff and the contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy ingest orchestration expectations
 	@$(BIN)/tidemark contracts check
-	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
+	@cd dbt_project && TIDEMARK_DUCKDB_PATH=:memory: DBT_TARGET_PATH=../data/lint ../$(BIN)/sqlfluff lint --disable-progress-bar models
 
 bench: $(STAMP)  ## speed, as ratios within one run (minutes); results in tests/benchmarks/results
 	@$(BIN)/python -m tests.benchmarks

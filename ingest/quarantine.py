@@ -33,7 +33,8 @@ class Selection:
             UserError: the reason code is none of the fixed list.
 
         """
-        parts, values = ["resolved_at is null"], []
+        parts = ["resolved_at is null"]
+        values: list[Any] = []
         if self.rejection_ids:
             parts.append(f"rejection_id in ({', '.join('?' * len(self.rejection_ids))})")
             values.extend(self.rejection_ids)

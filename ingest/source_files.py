@@ -335,9 +335,9 @@ def split_lines(data: bytes, first_number: int) -> Block:
     offsets[1:] = feeds + 1
     faults: dict[int, Fault] = {}
     lengths = np.diff(offsets) - 1
-    for index in np.flatnonzero(lengths > MAX_LINE_BYTES):
+    for index in np.flatnonzero(lengths > MAX_LINE_BYTES).tolist():
         if lengths[index] > MAX_LINE_BYTES + 1 or codes[feeds[index] - 1] != 13:
-            faults[int(index)] = _too_large(0, b"").fault
+            faults[index] = _too_large(0, b"").fault
     suspects: set[int] = set()
     if b"\0" in data or b"\\u0000" in data:
         for index in range(count):
@@ -357,10 +357,10 @@ def split_lines(data: bytes, first_number: int) -> Block:
     folded = codes | 0x20
     openers = np.flatnonzero(folded == 0x7B)
     nesting = np.diff(np.searchsorted(openers, offsets))
-    for index in np.flatnonzero(nesting > MAX_DEPTH):
+    for index in np.flatnonzero(nesting > MAX_DEPTH).tolist():
         if _depth(data[offsets[index] : offsets[index + 1]]) > MAX_DEPTH:
             detail = f"more than {MAX_DEPTH} levels"
-            faults.setdefault(int(index), Fault("too_deep", None, detail))
+            faults.setdefault(index, Fault("too_deep", None, detail))
     for index in np.unique(np.searchsorted(feeds, _trailing_commas(codes, folded))):
         suspects.add(int(index) + first_number)
     blank = [

@@ -26,8 +26,7 @@ def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
     assert len(blocks) >= 5
     for entry in ("ingest", "orchestration", "expectations", "dbt_project"):
         (tmp_path / entry).symlink_to(ROOT / entry)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     script = "set -euo pipefail\n" + "\n".join(f"{block}\necho '#'" for block in blocks)
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
                           env={k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"},
