@@ -1,5 +1,5 @@
 # The few commands a person needs. Each builds .venv from the pinned constraints first.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,7 +16,8 @@ help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(STAMP): constraints.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "make: Python 3.11 is needed; install it or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+		echo "make: Python 3.11 to 3.13 is needed; install it, or say make PYTHON=/path/to/it" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "building $(VENV) from constraints.txt (two to three minutes, once)"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

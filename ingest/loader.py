@@ -17,24 +17,21 @@ from pathlib import Path
 
 from ingest.adapters import ADAPTERS, Adapter
 from ingest.adapters.translation import translated
-from ingest.privacy import Pseudonyms
-from ingest.redacted_payload import quarantined_payload
-from ingest.registry import registry
-from ingest.settings import Settings
-from ingest.shape import Fault
-from ingest.source_files import (
+from ingest.blocks import (
     NO_LINES,
     ORDINAL_BITS,
     PART_BITS,
     BadLine,
     Block,
     UnreadableFile,
-    file_format,
-    file_sha256,
     merge_blocks,
-    read_blocks,
-    read_documents,
 )
+from ingest.privacy import Pseudonyms
+from ingest.redacted_payload import quarantined_payload
+from ingest.registry import registry
+from ingest.settings import Settings
+from ingest.shape import Fault
+from ingest.source_files import file_format, file_sha256, read_blocks, read_documents
 from ingest.typing_engine import Batch, TypingEngine
 from ingest.warehouse import LOAD_LOCK, Warehouse, ensure_month_partitions
 

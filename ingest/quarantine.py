@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.adapters import ADAPTERS
+from ingest.blocks import ROWS_PER_BLOCK, Block, lines_as_block
 from ingest.errors import UserError
 from ingest.loader import Loader, Source, utc_now
 from ingest.settings import Settings
-from ingest.source_files import ROWS_PER_BLOCK, Block, lines_as_block
 from ingest.validation import REASON_CODES
 from ingest.warehouse import Warehouse, open_warehouse
 

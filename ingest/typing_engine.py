@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ingest.blocks import ORDINAL_BITS, BadLine, Block, split_lines
 from ingest.privacy import Pseudonyms, redact, redact_tree, redact_url
 from ingest.registry import Registry
 from ingest.shape import Fault, Shaper, judge
-from ingest.source_files import ORDINAL_BITS, BadLine, Block, split_lines
 from ingest.user_agents import parse_device
 from ingest.validation import SETUP, DomainStatement, quoted
 

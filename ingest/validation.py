@@ -14,9 +14,9 @@ from typing import Any
 
 import pycountry
 
+from ingest.blocks import ORDINAL_BITS
 from ingest.privacy import SUSPICIOUS_MARKS
 from ingest.registry import DEVICE_COLUMNS, DROPPED_CONTEXT, Event, Field, Registry
-from ingest.source_files import ORDINAL_BITS
 
 #: Every reason for which an input is rejected, with what it means.
 REASON_CODES: dict[str, str] = {

@@ -17,8 +17,8 @@ import orjson
 
 from ingest.adapters import Adapter, Invalid
 from ingest.adapters.fields import iso
+from ingest.blocks import PART_BITS, BadLine, Block, lines_as_block
 from ingest.shape import Fault
-from ingest.source_files import PART_BITS, BadLine, Block, lines_as_block
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z_.\-]{0,59}")
 _REMOVED = "[removed]"

@@ -1,0 +1,199 @@
+"""CSV files: rows into events, one bad row at a time.
+
+A column is an envelope field, ``properties.x`` or ``context.x``; cells become the types of their
+contracts where they read as such. What the values mean is validated like that of any event.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import IO, Any
+
+import orjson
+
+from ingest.blocks import (
+    MAX_LINE_BYTES,
+    ROWS_PER_BLOCK,
+    BadLine,
+    Block,
+    UnreadableFile,
+    lines_as_block,
+)
+from ingest.registry import Registry
+from ingest.shape import Fault, is_absent
+
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+
+class _PhysicalLines:
+    """Feeds physical lines to a CSV reader and takes back those of a row that went wrong."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._again: deque[str] = deque()
+        self.taken: list[str] = []
+        self.number = 0
+
+    def __iter__(self) -> _PhysicalLines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._stream)
+        self.taken.append(line)
+        self.number += 1
+        return line
+
+    def start_row(self) -> None:
+        self.taken = []
+
+    def give_back_all_but_first(self) -> None:
+        self._again.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+        self.taken = self.taken[:1]
+
+
+class _ChunkReader(io.RawIOBase):
+    """The decompressed bytes of a file as a stream."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+        self.cut = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            try:
+                self._rest = next(self._chunks)
+            except StopIteration:
+                return 0
+            except EOFError:
+                self.cut = True
+                return 0
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+def csv_blocks(
+    chunks: Iterator[bytes], registry: Registry, mapping: dict[str, str]
+) -> Iterator[Block]:
+    """Yield the rows of a CSV file as lines of JSON; ``mapping`` renames its columns.
+
+    Raises:
+        UnreadableFile: the header is no CSV.
+        EOFError: the bytes end early; the rows before the cut have been yielded.
+
+    """
+    csv.field_size_limit(MAX_LINE_BYTES)
+    raw = _ChunkReader(chunks)
+    text = io.TextIOWrapper(
+        io.BufferedReader(raw, 1 << 20), "utf-8-sig", errors="surrogateescape", newline=""
+    )
+    feed = _PhysicalLines(text)
+    reader = csv.reader(feed, strict=True)
+    try:
+        header = next(reader)
+    except StopIteration:
+        return
+    except csv.Error as error:
+        raise UnreadableFile(f"its header is no CSV: {error}") from None
+    columns = [mapping.get(name.strip(), name.strip()) for name in header]
+    numbers: list[int] = []
+    lines: list[bytes] = []
+    bad: list[BadLine] = []
+    while True:
+        feed.start_row()
+        row, problem = _next_row(reader)
+        if row is None and problem is None:
+            break
+        number = feed.number - len(feed.taken) + 1
+        if row is not None and not row:
+            continue
+        if row is not None and len(row) != len(columns):
+            problem = f"the row has {len(row)} fields, the header has {len(columns)}"
+        if problem is not None or row is None:
+            feed.give_back_all_but_first()
+            payload = feed.taken[0].encode("utf-8", "surrogateescape")
+            code = "too_large" if len(payload) > MAX_LINE_BYTES else "malformed_json"
+            bad.append(BadLine(number, Fault(code, None, problem), payload[:MAX_LINE_BYTES]))
+        else:
+            fault = _row_fault(row)
+            if fault:
+                payload = "".join(feed.taken).encode("utf-8", "surrogateescape")
+                bad.append(BadLine(number, fault, payload[:MAX_LINE_BYTES]))
+            else:
+                numbers.append(number)
+                lines.append(orjson.dumps(_csv_event(columns, row, registry)))
+        if len(lines) + len(bad) >= ROWS_PER_BLOCK:
+            yield lines_as_block(numbers, lines, bad)
+            numbers, lines, bad = [], [], []
+    if lines or bad:
+        yield lines_as_block(numbers, lines, bad)
+    if raw.cut:
+        raise EOFError("the file is cut short")
+
+
+def _next_row(reader: Any) -> tuple[list[str] | None, str | None]:
+    try:
+        return next(reader), None
+    except StopIteration:
+        return None, None
+    except csv.Error as error:
+        return None, f"not valid CSV: {error}"
+
+
+def _row_fault(row: list[str]) -> Fault | None:
+    whole = "".join(row)
+    if "\0" in whole:
+        return Fault("nul_byte", None, "the row holds a NUL")
+    try:
+        whole.encode("utf-8")
+    except UnicodeEncodeError:
+        return Fault("invalid_utf8", None, "the row is not valid UTF-8")
+    return None
+
+
+def _csv_event(columns: list[str], row: list[str], registry: Registry) -> dict[str, Any]:
+    event: dict[str, Any] = {}
+    for column, cell in zip(columns, row, strict=True):
+        if is_absent(cell) or not column:
+            continue
+        group, _, name = column.partition(".")
+        if group in ("properties", "context", "metadata") and name:
+            kind = (
+                registry.context[name].type
+                if group == "context" and name in registry.context
+                else registry.property_types().get(name, "string")
+            )
+            event.setdefault(group, {})[name] = _cell(cell, kind)
+        else:
+            field_ = registry.envelope.get(column)
+            event[column] = _cell(cell, field_.type if field_ else "string")
+    return event
+
+
+def _cell(cell: str, kind: str) -> Any:
+    """Return a cell as its contract's type where it reads as one, else as it stands."""
+    text = cell.strip()
+    if kind == "integer" and _INTEGER.fullmatch(text) and len(text) < 20:
+        value = int(text)
+        return value if -(2**63) <= value < 2**63 else float(text)
+    if kind in ("number", "integer") and _NUMBER.fullmatch(text):
+        return float(text)
+    if kind == "boolean" and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if kind in ("array", "object"):
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return cell
+    return cell
