@@ -62,36 +62,44 @@ order_events as (
     {%- endif %}
 ),
 
-counted as (
+numbered as (
     select
         order_events.*,
         row_number() over (
             partition by order_events.order_id, order_events.event_name
             order by {{ event_order('order_events') }}
-        ) as event_number,
-        {{ count_where("order_events.event_name = 'order_created'") }} over up_to_event
-            as creations,
-        {{ count_where("order_events.event_name = 'order_assigned'") }} over up_to_event
-            as assignments,
-        {{ count_where("order_events.decision = 'rejected'") }} over up_to_event as rejections,
-        min(case when order_events.event_name = 'order_created' then order_events.occurred_at end)
-            over up_to_event as created_at,
-        max(case when order_events.event_name = 'order_submitted' then order_events.occurred_at end)
-            over up_to_event as submitted_at
+        ) as event_number
     from order_events
-    window up_to_event as ({{ up_to_event('order_events', 'order_id') }})
 ),
 
--- Readers change: each assignment starts a stretch of events with one reader.
+-- What a later event has to know: the service of the first creation, and the reader of the latest
+-- assignment, which has the largest number in front.
+marked as (
+    select
+        numbered.*,
+        case
+            when numbered.event_name = 'order_created' and numbered.event_number = 1
+                then numbered.service_code
+        end as first_service_code,
+        case
+            when numbered.event_name = 'order_assigned'
+                then lpad(cast(numbered.event_number as text), 12, '0') || numbered.reader_id
+        end as nth_reader_id
+    from numbered
+),
+
 known as (
     select
-        counted.*,
-        max(case when counted.creations = 1 then counted.service_code end) over up_to_event
-            as known_service_code,
-        max(counted.reader_id) over (partition by counted.order_id, counted.assignments)
-            as known_reader_id
-    from counted
-    window up_to_event as ({{ up_to_event('counted', 'order_id') }})
+        marked.*,
+        {{ count_where("marked.decision = 'rejected'") }} over up_to_event as rejections,
+        min(case when marked.event_name = 'order_created' then marked.occurred_at end)
+            over up_to_event as created_at,
+        max(case when marked.event_name = 'order_submitted' then marked.occurred_at end)
+            over up_to_event as submitted_at,
+        max(marked.first_service_code) over up_to_event as known_service_code,
+        substr(max(marked.nth_reader_id) over up_to_event, 13) as known_reader_id
+    from marked
+    window up_to_event as ({{ up_to_event('marked', 'order_id') }})
 )
 
 select
