@@ -68,6 +68,7 @@ class DbtProject:
         return {
             "TIDEMARK_TARGET": self.settings.target,
             "TIDEMARK_DUCKDB_PATH": str(self.settings.warehouse_path),
+            "TIDEMARK_TIMEZONE": self.settings.timezone,
             **postgres_environment(self.settings),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "DO_NOT_TRACK": "1",
@@ -152,6 +153,25 @@ def copy_with_seeds(source: Path, seeds: Path, destination: Path) -> None:
     for path in replacements:
         target = destination / ours[path.name].relative_to(source)
         target.write_bytes(path.read_bytes())
+
+
+def seed_rows(settings: Settings, name: str) -> list[dict[str, str]]:
+    """Return the rows of a seed as text by column: the user's in place of ours, as in a run.
+
+    Raises:
+        UserError: there is no seed of that name.
+
+    """
+    theirs = settings.seeds / f"{name}.csv" if settings.seeds else None
+    ours = sorted((PROJECT_DIR / "seeds").rglob(f"{name}.csv"))
+    paths = [path for path in (theirs, *ours) if path is not None and path.exists()]
+    if not paths:
+        raise UserError(f"there is no seed {name}; set TIDEMARK_SEEDS to a folder that has it")
+    with paths[0].open(encoding="utf-8-sig", newline="") as file:
+        return [
+            {column.strip(): (text or "").strip() for column, text in row.items() if column}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _header(path: Path) -> list[str]:
