@@ -21,6 +21,7 @@ from typing import Any
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from orchestration.reference_data import judge
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
 
@@ -100,7 +101,7 @@ class DbtProject:
         """Parse the project unless the manifest that is there was made from the same sources.
 
         Raises:
-            UserError: the project cannot be parsed, or a seed of the user's does not fit.
+            UserError: the project cannot be parsed, or reference data does not hold.
 
         """
         from filelock import FileLock
@@ -117,6 +118,8 @@ class DbtProject:
                 return
             if self.settings.seeds is not None:
                 copy_with_seeds(self.source_dir, self.settings.seeds, self.project_dir)
+            seeds = (self.project_dir / "seeds").rglob("*.csv")
+            judge(self.project_dir, {path.stem: _rows(path) for path in seeds})
             from orchestration.dbt_runner import parse
 
             stamp.unlink(missing_ok=True)
@@ -167,7 +170,11 @@ def seed_rows(settings: Settings, name: str) -> list[dict[str, str]]:
     paths = [path for path in (theirs, *ours) if path is not None and path.exists()]
     if not paths:
         raise UserError(f"there is no seed {name}; set TIDEMARK_SEEDS to a folder that has it")
-    with paths[0].open(encoding="utf-8-sig", newline="") as file:
+    return _rows(paths[0])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return [
             {column.strip(): (text or "").strip() for column, text in row.items() if column}
             for row in csv.DictReader(file)

@@ -1,6 +1,6 @@
 {#- Doubles are compared to 1e-9, among each other and with thresholds. -#}
 {% macro tolerance() -%}
-    cast(1e-9 as double precision)
+    1e-9
 {%- endmacro %}
 
 {% macro is_above(value, other) -%}
@@ -9,4 +9,9 @@
 
 {% macro is_at_least(value, other) -%}
     ({{ value }} >= {{ other }} - {{ tolerance() }})
+{%- endmacro %}
+
+{#- The value, or the bound it passes. Null becomes the upper bound: ask before. -#}
+{% macro held_within(lower, upper, value) -%}
+    greatest({{ lower }}, least({{ upper }}, {{ value }}))
 {%- endmacro %}

@@ -16,3 +16,10 @@
         {%- endif %}
     {%- endfor %}
 {%- endmacro %}
+
+{#- Items of a select list: the pattern once for each name, which stands for {name} in it. -#}
+{% macro listed(names, pattern, separator=',') -%}
+    {%- for name in names -%}
+        {{ pattern | replace('{name}', name) }}{{ separator ~ '\n        ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}

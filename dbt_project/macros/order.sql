@@ -12,3 +12,13 @@
     order by {{ event_order(alias) }}
     rows between unbounded preceding and current row
 {%- endmacro %}
+
+{#-
+    Window specification: the rows of a key dated `first` to `last` dates before the current one,
+    however many there are.
+-#}
+{% macro dates_before(alias, key, date, first, last) -%}
+    partition by {{ alias }}.{{ key }}
+    order by {{ alias }}.{{ date }}
+    range between interval '{{ first }} days' preceding and interval '{{ last }} days' preceding
+{%- endmacro %}

@@ -86,15 +86,24 @@ select
     advisor_days.event_date,
     advisor_days.advisor_id_hash,
     {%- for part, counts in parts.items() %}
-    {%- for name in counts %}
-    coalesce({{ part }}.{{ name }}, 0) as {{ name }},
+    {{ listed(counts, 'coalesce(' ~ part ~ '.{name}, 0) as {name}') }},
     {%- endfor %}
-    {%- endfor %}
+    cast(case when event_counts.contents_created > 0 then 1 else 0 end as bigint) as content_days,
+    cast(case when item_counts.last_quality_rating is null then 0 else 1 end as bigint)
+        as quality_rated_days,
+    cast(case when item_counts.last_quality_rating = 'high' then 1 else 0 end as bigint)
+        as quality_high_days,
     item_counts.last_quality_rating
 from advisor_days
-{%- for part in parts %}
-left join {{ part }}
+left join event_counts
     on
-        advisor_days.event_date = {{ part }}.event_date
-        and advisor_days.advisor_id_hash = {{ part }}.advisor_id_hash
-{%- endfor %}
+        advisor_days.event_date = event_counts.event_date
+        and advisor_days.advisor_id_hash = event_counts.advisor_id_hash
+left join item_counts
+    on
+        advisor_days.event_date = item_counts.event_date
+        and advisor_days.advisor_id_hash = item_counts.advisor_id_hash
+left join fact_counts
+    on
+        advisor_days.event_date = fact_counts.event_date
+        and advisor_days.advisor_id_hash = fact_counts.advisor_id_hash

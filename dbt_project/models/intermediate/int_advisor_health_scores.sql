@@ -4,10 +4,7 @@
     indexes=btree([['as_of_date'], ['advisor_id_hash']])
 ) }}
 
-{% set components = [
-    'content_creation_consistency', 'delivery_performance', 'client_engagement_effectiveness',
-    'platform_utilization',
-] -%}
+{% set components = advisor_components() -%}
 with submetrics as (
     select * from {{ ref('int_advisor_submetrics') }}
 ),
@@ -65,9 +62,8 @@ adjusted as (
         base_scores.*,
         windows.tier,
         windows.period_days,
-        greatest(
-            -5, least(5, coalesce(base_scores.base_score - week_ago.base_score, 0))
-        ) as trend_adjustment
+        {{ held_within(-5, 5, 'coalesce(base_scores.base_score - week_ago.base_score, 0)') }}
+            as trend_adjustment
     from base_scores
     inner join windows
         on
@@ -84,9 +80,8 @@ scored as (
     select
         adjusted.*,
         tiers.bonus as tier_bonus,
-        cast(greatest(0, least(100, floor(
-            adjusted.base_score + adjusted.trend_adjustment + tiers.bonus + 0.5 + {{ tolerance() }}
-        ))) as bigint) as health_score
+        cast({{ held_within(0, 100, 'floor(adjusted.base_score + adjusted.trend_adjustment'
+            ~ ' + tiers.bonus + 0.5 + ' ~ tolerance() ~ ')') }} as bigint) as health_score
     from adjusted
     left join tiers on adjusted.tier = tiers.tier
 ),

@@ -27,11 +27,7 @@ features as (
 ),
 
 measures as (
-    select
-        measures.kind,
-        measures.outcome,
-        measures.measure
-    from (
+    select * from (
         values
         ('content_type', null, 'content_types'),
         ('feature', null, 'features_adopted'),

@@ -61,6 +61,7 @@ excelled as (
     from judged
 ),
 
+-- Attainment of who does not excel; a threshold of 0 is attained by everyone.
 attained as (
     select
         excelled.*,
@@ -68,21 +69,16 @@ attained as (
             when excelled.value is null then null
             when excelled.is_excellent or excelled.threshold <= {{ tolerance() }} then 100
             else 100 * least(1, {{ rate('excelled.value', 'excelled.threshold') }})
-        end as attainment
+        end as attainment,
+        case when excelled.value is null then 0 else excelled.sub_metric_weight end as valued_weight
     from excelled
 ),
 
--- Weights of what has a value, to be rescaled to the whole.
 scored as (
     select
         attained.*,
-        case
-            when attained.peer_percentile is null then attained.attainment
-            else
-                {{ 1 - peer_weight }} * attained.attainment
-                + {{ peer_weight }} * attained.peer_percentile
-        end as score,
-        case when attained.value is null then 0 else attained.sub_metric_weight end as valued_weight
+        (1 - {{ peer_weight }}) * attained.attainment
+        + {{ peer_weight }} * coalesce(attained.peer_percentile, attained.attainment) as score
     from attained
 ),
 

@@ -1,4 +1,4 @@
--- Grain: one row per advisor and date from which a tier held; the first is the advisor's first date.
+-- Grain: one row per advisor and date from which a tier held, the first event date among them.
 {{ config(
     pre_hook="{{ delete_window('valid_from') }}",
     indexes=btree([['valid_from'], ['advisor_id_hash']])

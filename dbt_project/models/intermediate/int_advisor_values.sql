@@ -2,13 +2,10 @@
 {#- Not stored: int_advisor_submetrics holds the same rows with what follows from them. -#}
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
-{% set measures = [
-    'period_days', 'content_days', 'contents_created', 'messages_sent', 'messages_delivered',
-    'responses', 'tickets', 'quality_high_days', 'quality_rated_days', 'content_types',
-    'contents_decided', 'contents_approved', 'contents_due', 'contents_on_time',
-    'delivered_of_sent', 'read_of_delivered', 'messages_forwarded', 'features_adopted',
-    'features_offered', 'dashboard_views',
-] -%}
+{% set measures = (
+    ['period_days', 'features_offered'] + advisor_daily_counts() + advisor_span_counts()
+) -%}
+{% set whens = listed(measures, "when '{name}' then windows.{name}", separator=' ') -%}
 with windows as (
     select * from {{ ref('int_advisor_windows') }}
 ),
@@ -29,14 +26,13 @@ counted as (
         definitions.shape,
         definitions.threshold_kind,
         definitions.threshold as defined_threshold,
-        {%- for part in ['numerator', 'denominator'] %}
-        cast(case definitions.{{ part }}
-            {%- for name in measures %}
-            when '{{ name }}' then windows.{{ name }}
-            {%- endfor %}
-            {{- ' else definitions.denominator_number' if part == 'denominator' }}
-        end as double precision) as {{ part }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        cast(case definitions.numerator
+            {{ whens }}
+        end as double precision) as numerator,
+        cast(case definitions.denominator
+            {{ whens }}
+            else definitions.denominator_number
+        end as double precision) as denominator
     from windows
     cross join definitions
     where {{ in_window('windows.as_of_date') }}

@@ -79,12 +79,8 @@ select
     weeks.mean_score,
     case
         when lines.slope is not null
-            then greatest(0, least(100,
-                lines.mean_health_score
-                + lines.slope * (
-                    weeks.week_end + 7 - cast('2000-01-01' as date) - lines.mean_day_number
-                )
-            ))
+            then {{ held_within(0, 100, 'lines.mean_health_score + lines.slope * ('
+                ~ "weeks.week_end + 7 - cast('2000-01-01' as date) - lines.mean_day_number)") }}
     end as forecast_score_7d
 from weeks
 inner join lines

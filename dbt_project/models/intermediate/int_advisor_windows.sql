@@ -4,15 +4,8 @@
     indexes=btree([['as_of_date']])
 ) }}
 
-{% set daily_counts = [
-    'advisory_events', 'content_days', 'contents_created', 'messages_sent', 'messages_delivered',
-    'responses', 'tickets', 'quality_high_days', 'quality_rated_days',
-] -%}
-{% set span_counts = [
-    'content_types', 'contents_decided', 'contents_approved', 'contents_due', 'contents_on_time',
-    'delivered_of_sent', 'read_of_delivered', 'messages_forwarded', 'features_adopted',
-    'dashboard_views',
-] -%}
+{% set daily_counts = advisor_daily_counts() -%}
+{% set span_counts = advisor_span_counts() -%}
 with calendar as (
     select * from {{ ref('int_calendar') }}
 ),
@@ -34,12 +27,7 @@ features as (
 ),
 
 counted_days as (
-    select
-        days.*,
-        case when days.contents_created > 0 then 1 else 0 end as content_days,
-        case when days.last_quality_rating = 'high' then 1 else 0 end as quality_high_days,
-        case when days.last_quality_rating is not null then 1 else 0 end as quality_rated_days
-    from days
+    select * from days
     where {{ in_window('days.event_date', reach=29) }}
 ),
 
@@ -57,44 +45,35 @@ active_spans as (
     where counted_days.advisory_events > 0
 ),
 
--- What a day counted enters the window on its date and leaves it 30 dates later.
+-- What a day counted enters the window on its date and leaves it 30 dates later; a span likewise.
+moves as (
+    select * from (values (1, 0), (-1, 30)) as moves (sign, days_later)
+),
+
 changes as (
-    {%- for date, sign in [('counted_days.event_date', ''), ('counted_days.event_date + 30', '-')] %}
     select
         counted_days.advisor_id_hash,
-        {{ date }} as change_date,
-        0 as is_scored,
-        {%- for name in daily_counts %}
-        {{ sign }}counted_days.{{ name }} as {{ name }},
-        {%- endfor %}
-        {%- for name in span_counts %}
-        0 as {{ name }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        counted_days.event_date + moves.days_later as change_date,
+        {{ listed(daily_counts, 'moves.sign * counted_days.{name} as {name}') }},
+        {{ listed(span_counts, '0 as {name}') }}
     from counted_days
+    cross join moves
     union all
-    {%- endfor %}
-    {%- for date, sign in [('spans.starts_on', ''), ('spans.ends_on', '-')] %}
     select
         spans.advisor_id_hash,
-        {{ date }} as change_date,
-        0 as is_scored,
-        {%- for name in daily_counts %}
-        0 as {{ name }},
-        {%- endfor %}
-        {%- for name in span_counts %}
-        case spans.measure when '{{ name }}' then {{ sign }}spans.amount else 0 end as {{ name }}
-        {{- ',' if not loop.last }}
-        {%- endfor %}
+        case moves.sign when 1 then spans.starts_on else spans.ends_on end as change_date,
+        {{ listed(daily_counts, '0 as {name}') }},
+        {{ listed(
+            span_counts,
+            "case spans.measure when '{name}' then moves.sign * spans.amount end as {name}"
+        ) }}
     from spans
+    cross join moves
     union all
-    {%- endfor %}
     select
         active_spans.advisor_id_hash,
         calendar.calendar_date as change_date,
-        1 as is_scored,
-        {%- for name in daily_counts + span_counts %}
-        0 as {{ name }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ listed(daily_counts + span_counts, '0 as {name}') }}
     from active_spans
     inner join calendar
         on
@@ -107,10 +86,7 @@ daily_changes as (
     select
         changes.advisor_id_hash,
         changes.change_date,
-        max(changes.is_scored) as is_scored,
-        {%- for name in daily_counts + span_counts %}
-        {{ total('changes.' ~ name) }} as {{ name }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ listed(daily_counts + span_counts, total('changes.{name}') ~ ' as {name}') }}
     from changes
     where changes.change_date < {{ window_end() }}
     group by changes.advisor_id_hash, changes.change_date
@@ -120,11 +96,10 @@ running as (
     select
         daily_changes.advisor_id_hash,
         daily_changes.change_date as as_of_date,
-        daily_changes.is_scored,
-        {%- for name in daily_counts + span_counts %}
-        cast(sum(daily_changes.{{ name }}) over up_to_date as bigint) as {{ name }}
-        {{- ',' if not loop.last }}
-        {%- endfor %}
+        {{ listed(
+            daily_counts + span_counts,
+            'cast(sum(daily_changes.{name}) over up_to_date as bigint) as {name}'
+        ) }}
     from daily_changes
     window up_to_date as (
         partition by daily_changes.advisor_id_hash order by daily_changes.change_date
@@ -146,14 +121,15 @@ select
     running.advisor_id_hash,
     tier_spans.tier,
     cast(least(30, running.as_of_date - tier_spans.first_date + 1) as bigint) as period_days,
-    {%- for name in daily_counts + span_counts %}
-    running.{{ name }},
-    {%- endfor %}
+    {{ listed(daily_counts + span_counts, 'running.{name}') }},
     (select count(distinct features.feature) from features) as features_offered
 from running
+inner join calendar on running.as_of_date = calendar.calendar_date
 inner join tier_spans
     on
         running.advisor_id_hash = tier_spans.advisor_id_hash
         and running.as_of_date >= tier_spans.valid_from
         and running.as_of_date < coalesce(tier_spans.valid_until, {{ window_end() }})
-where running.is_scored = 1
+where
+    {{ in_window('running.as_of_date') }}
+    and running.advisory_events > 0

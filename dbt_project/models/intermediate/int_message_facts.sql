@@ -67,7 +67,9 @@ known as (
         first_value(message_events.content_id) over up_to_event as message_content_id,
         min(message_events.event_date) over up_to_event as sent_date,
         min(
-            case when message_events.reported in ('delivered', 'read') then message_events.event_date end
+            case
+                when message_events.reported in ('delivered', 'read') then message_events.event_date
+            end
         ) over up_to_event as delivered_date,
         count(*) over up_to_event as events_so_far,
         {{ count_where("message_events.reported in ('delivered', 'read')") }} over up_to_event

@@ -12,28 +12,16 @@ compared as (
         scores.as_of_date,
         scores.advisor_id_hash,
         {%- for days in spans %}
-        {{ rate(
-            'sum(scores.health_score) over last_' ~ days, 'count(*) over last_' ~ days
-        ) }}
-        - {{ rate(
-            'sum(scores.health_score) over prior_' ~ days, 'count(*) over prior_' ~ days
-        ) }} as change_{{ days }}d,
+        {{ mean_health_score(days - 1, 0) }}
+        - {{ mean_health_score(2 * days - 1, days) }} as change_{{ days }}d,
         {%- endfor %}
-        max(scores.health_score) over last_30 - min(scores.health_score) over last_30 as score_range
+        max(scores.health_score) over (
+            {{ dates_before('scores', 'advisor_id_hash', 'as_of_date', 29, 0) }}
+        ) - min(scores.health_score) over (
+            {{ dates_before('scores', 'advisor_id_hash', 'as_of_date', 29, 0) }}
+        ) as score_range
     from scores
     where {{ in_window('scores.as_of_date', reach=179) }}
-    window
-        {%- for days in spans %}
-        last_{{ days }} as (
-            partition by scores.advisor_id_hash order by scores.as_of_date
-            range between interval '{{ days - 1 }} days' preceding and current row
-        ),
-        prior_{{ days }} as (
-            partition by scores.advisor_id_hash order by scores.as_of_date
-            range between interval '{{ 2 * days - 1 }} days' preceding
-            and interval '{{ days }} days' preceding
-        ){{ ',' if not loop.last }}
-        {%- endfor %}
 ),
 
 judged as (

@@ -14,22 +14,12 @@ weekly_means as (
     select
         scores.as_of_date,
         scores.advisor_id_hash,
-        scores.health_score,
         {%- for weeks in range(4) %}
-        {{ rate(
-            'sum(scores.health_score) over week_' ~ weeks, 'count(*) over week_' ~ weeks
-        ) }} as mean_{{ weeks }}_weeks_ago{{ ',' if not loop.last }}
+        {{ mean_health_score(7 * weeks + 6, 7 * weeks) }} as mean_{{ weeks }}_weeks_ago,
         {%- endfor %}
+        scores.health_score
     from scores
     where {{ in_window('scores.as_of_date', reach=28) }}
-    window
-        {%- for weeks in range(4) %}
-        week_{{ weeks }} as (
-            partition by scores.advisor_id_hash order by scores.as_of_date
-            range between interval '{{ 7 * weeks + 6 }} days' preceding
-            and interval '{{ 7 * weeks }} days' preceding
-        ){{ ',' if not loop.last }}
-        {%- endfor %}
 ),
 
 declines as (
@@ -78,6 +68,6 @@ select
     holding.response,
     holding.action,
     holding.health_score,
-    holding.previous_date is distinct from holding.as_of_date - 1 as is_new
+    coalesce(holding.previous_date < holding.as_of_date - 1, true) as is_new
 from holding
 where {{ in_window('holding.as_of_date') }}

@@ -1,10 +1,7 @@
 -- Grain: one row per week (Monday to Sunday) and advisor with a health score in it.
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
-{% set components = [
-    'content_creation_consistency', 'delivery_performance', 'client_engagement_effectiveness',
-    'platform_utilization',
-] -%}
+{% set components = advisor_components() -%}
 with weeks as (
     select * from {{ ref('int_advisor_weeks') }}
 ),
@@ -54,10 +51,9 @@ components as (
         min({{ byte_order('component_scores.component') }}) filter (
             where not {{ is_above('component_scores.score', 'component_scores.lowest_score') }}
         ) as weakest_component,
-        coalesce(string_agg(component_scores.component, ',' order by component_scores.position)
-            filter (
-                where {{ is_above('component_scores.mean_score', 'component_scores.score') }}
-            ), '') as components_below_mean
+        string_agg(component_scores.component, ',' order by component_scores.position) filter (
+            where {{ is_above('component_scores.mean_score', 'component_scores.score') }}
+        ) as components_below_mean
     from component_scores
     group by component_scores.as_of_date, component_scores.advisor_id_hash
 ),
@@ -104,7 +100,7 @@ select
     ranked.mean_score - week_before.mean_score as score_change,
     {{ peer_percentile('ranked.mean_score', 'ranked') }} as peer_percentile,
     components.weakest_component,
-    components.components_below_mean,
+    coalesce(components.components_below_mean, '') as components_below_mean,
     strongest.strongest_opportunity,
     ranked.forecast_score_7d
 from ranked

@@ -1,0 +1,191 @@
+"""Judgement of the reference data that defines metrics, before dbt loads it.
+
+Belongs here: what must hold of the seeds and of the settings beside them, in words that tell which
+file and value to mend. That a seed has its columns is judged where a user's file replaces ours, in
+``orchestration.dbt_project``; what the data means is SQL.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ingest.errors import UserError
+from ingest.registry import registry
+
+Row = dict[str, str]
+
+SHAPES = ("ratio", "capped", "inverted")
+THRESHOLD_KINDS = ("above", "at_least", "above_platform_percentile")
+TRIGGER_RULES = ("score_below", "score_at_least", "weeks_declining")
+
+#: How far back advisor_interventions looks for falling weeks.
+MOST_WEEKS = 3
+
+
+def _fail(seed: str, text: str) -> None:
+    raise UserError(f"{seed}.csv: {text}")
+
+
+def _number(seed: str, row: Row, column: str) -> float:
+    try:
+        return float(row[column])
+    except ValueError:
+        raise UserError(f"{seed}.csv: {column} is {row[column]!r}; write a number") from None
+
+
+def _known(seed: str, column: str, name: str, names: Iterable[str]) -> None:
+    if name not in (known := list(names)):
+        _fail(seed, f"{column} is {name!r}; use one of {', '.join(known)}")
+
+
+def _unique(seed: str, column: str, rows: Sequence[Row]) -> None:
+    for name, count in Counter(row[column] for row in rows).items():
+        if not name or count > 1:
+            _fail(seed, f"{column} {name!r} stands {count} times; each needs a name of its own")
+
+
+def _hundred(seed: str, what: str, weights: Iterable[float]) -> None:
+    total = sum(weights)
+    if abs(total - 100) > 1e-9:
+        _fail(seed, f"{what} add up to {total:g}; they must add up to 100")
+
+
+def _columns(project: Path, model: str) -> list[str]:
+    (path,) = (project / "models").rglob(f"{model}.yml")
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [column["name"] for column in document["models"][0]["columns"]]
+
+
+def platform_features(rows: Sequence[Row], project: Path) -> None:
+    """At least one feature, each once."""
+    if not rows:
+        _fail("platform_features", "there is no feature; list at least one")
+    _unique("platform_features", "feature", rows)
+
+
+def advisor_sub_metrics(rows: Sequence[Row], project: Path) -> None:
+    """Weights add up to 100, and every name is one that the models know."""
+    seed = "advisor_sub_metrics"
+    _unique(seed, "sub_metric", rows)
+    keys = ("as_of_date", "advisor_id_hash", "tier")
+    measures = [name for name in _columns(project, "int_advisor_windows") if name not in keys]
+    columns = _columns(project, "advisor_health_scores")
+    first, last = columns.index("period_days") + 1, columns.index("base_score")
+    components: dict[str, set[float]] = {}
+    for row in rows:
+        _known(seed, "component", row["component"], columns[first:last])
+        components.setdefault(row["component"], set()).add(_number(seed, row, "component_weight"))
+        _known(seed, "numerator", row["numerator"], measures)
+        if bool(row["denominator"]) == bool(row["denominator_number"]):
+            _fail(
+                seed, f"{row['sub_metric']} needs a denominator or a denominator_number, not both"
+            )
+        if row["denominator"]:
+            _known(seed, "denominator", row["denominator"], measures)
+        elif _number(seed, row, "denominator_number") <= 0:
+            _fail(seed, f"denominator_number of {row['sub_metric']} must be above 0")
+        _known(seed, "shape", row["shape"], SHAPES)
+        _known(seed, "threshold_kind", row["threshold_kind"], THRESHOLD_KINDS)
+        threshold = _number(seed, row, "threshold")
+        is_fraction = row["threshold_kind"] == "above_platform_percentile"
+        if threshold < 0 or (is_fraction and threshold > 1):
+            _fail(seed, f"threshold of {row['sub_metric']} is {threshold:g}; a percentile is a "
+                        "fraction from 0 to 1, any other threshold is 0 or more")  # fmt: skip
+        for column in ("component_weight", "sub_metric_weight"):
+            if _number(seed, row, column) <= 0:
+                _fail(seed, f"{column} of {row['sub_metric']} must be above 0")
+    for component, weights in components.items():
+        if len(weights) > 1:
+            _fail(seed, f"component_weight of {component} differs between its rows")
+        _hundred(
+            seed,
+            f"weights of the sub-metrics of {component}",
+            (float(row["sub_metric_weight"]) for row in rows if row["component"] == component),
+        )
+    _hundred(seed, "weights of the components", (w for ws in components.values() for w in ws))
+
+
+def advisor_tiers(rows: Sequence[Row], project: Path) -> None:
+    """Every tier that producers may send has its bonus."""
+    seed = "advisor_tiers"
+    _unique(seed, "tier", rows)
+    tiers = registry().events["content_created"].properties["advisor_tier"].enum or ()
+    for row in rows:
+        _known(seed, "tier", row["tier"], tiers)
+        _number(seed, row, "bonus")
+    if missing := set(tiers) - {row["tier"] for row in rows}:
+        _fail(seed, f"the bonus of {', '.join(sorted(missing))} is missing")
+
+
+def advisor_categories(rows: Sequence[Row], project: Path) -> None:
+    """Whole scores, one category from 0 on."""
+    seed = "advisor_categories"
+    _unique(seed, "category", rows)
+    _unique(seed, "minimum_score", rows)
+    for row in rows:
+        if not row["minimum_score"].isdigit() or int(row["minimum_score"]) > 100:
+            _fail(seed, f"minimum_score is {row['minimum_score']!r}; use a whole number 0 to 100")
+    if "0" not in {row["minimum_score"] for row in rows}:
+        _fail(seed, "no category begins at 0; a score below all of them would have none")
+
+
+def advisor_triggers(rows: Sequence[Row], project: Path) -> None:
+    """Rules that the model knows, with thresholds that can be reached."""
+    seed = "advisor_triggers"
+    _unique(seed, "trigger", rows)
+    for row in rows:
+        _known(seed, "rule", row["rule"], TRIGGER_RULES)
+        threshold = _number(seed, row, "threshold")
+        if row["rule"] == "weeks_declining" and threshold not in range(1, MOST_WEEKS + 1):
+            _fail(seed, f"threshold of {row['trigger']} is {threshold:g}; use 1 to {MOST_WEEKS}")
+
+
+#: Seed -> what must hold of it.
+RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
+    "platform_features": platform_features,
+    "advisor_sub_metrics": advisor_sub_metrics,
+    "advisor_tiers": advisor_tiers,
+    "advisor_categories": advisor_categories,
+    "advisor_triggers": advisor_triggers,
+}
+
+
+def settings_of_metrics(variables: Mapping[str, Any]) -> None:
+    """Judge the vars of dbt_project.yml that are numbers.
+
+    Raises:
+        UserError: names the var and what it may be.
+
+    """
+    share = variables.get("peer_weight", 0)
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
+        raise UserError(f"dbt_project.yml: peer_weight is {share!r}; use a number from 0 to 1")
+    for name, least in (("min_peer_group_size", 1), ("on_time_tolerance_seconds", 0)):
+        value = variables.get(name, least)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UserError(
+                f"dbt_project.yml: {name} is {value!r}; use a whole number from {least} on"
+            )
+
+
+def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
+    """Judge every seed and the settings beside them.
+
+    Args:
+        project: folder of the dbt project.
+        seeds: name of a seed -> its rows, text by column.
+
+    Raises:
+        UserError: the first rule that is broken: file, value, and what to write instead.
+
+    """
+    for name, rows in seeds.items():
+        if name in RULES:
+            RULES[name](rows, project)
+    document = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
+    settings_of_metrics(document.get("vars") or {})

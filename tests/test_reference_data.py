@@ -1,0 +1,119 @@
+"""Reference data: what ships is sound, every rule can fail, and a mistake is one clear line."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ingest.errors import UserError
+from ingest.settings import load_settings
+from orchestration.dbt_project import PROJECT_DIR, DbtProject
+from orchestration.reference_data import RULES, judge, settings_of_metrics
+
+Seeds = dict[str, list[dict[str, str]]]
+
+
+@pytest.fixture
+def seeds() -> Seeds:
+    """The seeds as they ship, to be spoiled."""
+    found = {}
+    for name in RULES:
+        with (PROJECT_DIR / "seeds" / f"{name}.csv").open(newline="") as file:
+            found[name] = list(csv.DictReader(file))
+    return found
+
+
+def test_what_ships_is_sound(seeds: Seeds) -> None:
+    judge(PROJECT_DIR, seeds)
+    assert len(seeds["advisor_sub_metrics"]) == 12
+
+
+def _set(name: str, row: int, **values: str) -> Callable[[Seeds], None]:
+    return lambda seeds: seeds[name][row].update(values)
+
+
+def _drop(name: str, row: int) -> Callable[[Seeds], Any]:
+    return lambda seeds: seeds[name].pop(row)
+
+
+def _double(name: str) -> Callable[[Seeds], Any]:
+    return lambda seeds: seeds[name].append(dict(seeds[name][0]))
+
+
+SUB = "advisor_sub_metrics"
+FAULTS: list[tuple[Callable[[Seeds], Any], str]] = [
+    (_set(SUB, 0, sub_metric_weight="39"), "content_creation_consistency add up to 99; they must"),
+    (_drop(SUB, 3), "sub-metrics of delivery_performance add up to 50"),
+    (lambda s: [r.update(component_weight="20") for r in s[SUB][:3]], "components add up to 95"),
+    (_set(SUB, 1, component_weight="24"), "content_creation_consistency differs between its rows"),
+    (_set(SUB, 0, component="happiness"), "component is 'happiness'; use one of"),
+    (
+        _set(SUB, 0, component="tier"),
+        "component is 'tier'; use one of content_creation_consistency",
+    ),
+    (_set(SUB, 0, numerator="smiles"), "numerator is 'smiles'; use one of period_days, "),
+    (_set(SUB, 0, denominator="smiles"), "denominator is 'smiles'; use one of"),
+    (_set(SUB, 0, denominator_number="7"), "needs a denominator or a denominator_number, not both"),
+    (_set(SUB, 0, denominator=""), "needs a denominator or a denominator_number, not both"),
+    (_set(SUB, 2, denominator_number="0"), "denominator_number of content_variety_score must be"),
+    (_set(SUB, 0, shape="round"), "shape is 'round'; use one of ratio, capped, inverted"),
+    (_set(SUB, 0, threshold_kind="below"), "threshold_kind is 'below'; use one of above, at_least"),
+    (_set(SUB, 6, threshold="75"), "threshold of read_rate_performance is 75; a percentile is a"),
+    (_set(SUB, 0, threshold="high"), "threshold is 'high'; write a number"),
+    (_set(SUB, 0, sub_metric_weight="0"), "sub_metric_weight of daily_content_creation_rate must"),
+    (_double(SUB), "sub_metric 'daily_content_creation_rate' stands 2 times"),
+    (lambda s: s["platform_features"].clear(), "there is no feature"),
+    (_double("platform_features"), "feature 'content_editor' stands 2 times"),
+    (_drop("advisor_tiers", 1), "the bonus of standard is missing"),
+    (_set("advisor_tiers", 0, tier="gold"), "tier is 'gold'; use one of basic, standard, pro"),
+    (_set("advisor_tiers", 0, bonus="none"), "bonus is 'none'; write a number"),
+    (_drop("advisor_categories", 4), "no category begins at 0"),
+    (_set("advisor_categories", 0, minimum_score="90.5"), "minimum_score is '90.5'; use a whole"),
+    (_set("advisor_categories", 0, minimum_score="80"), "minimum_score '80' stands 2 times"),
+    (_set("advisor_triggers", 0, rule="bad_mood"), "rule is 'bad_mood'; use one of score_below"),
+    (_set("advisor_triggers", 1, threshold="4"), "is 4; use 1 to 3"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), FAULTS, ids=[words[:50] for _, words in FAULTS])
+def test_each_rule_can_fail(seeds: Seeds, spoil: Callable[[Seeds], Any], words: str) -> None:
+    spoil(seeds)
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
+        judge(PROJECT_DIR, seeds)
+    assert re.match(r"\w+\.csv: ", str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("peer_weight", 1.5),
+        ("peer_weight", "half"),
+        ("min_peer_group_size", 0),
+        ("min_peer_group_size", 4.5),
+        ("on_time_tolerance_seconds", -1),
+    ],
+)
+def test_settings_beside_the_seeds_are_judged(name: str, value: Any) -> None:
+    shipped = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
+    settings_of_metrics(shipped)
+    with pytest.raises(UserError, match=f"dbt_project.yml: {name} is "):
+        settings_of_metrics(shipped | {name: value})
+
+
+def test_a_file_of_the_users_is_judged_before_anything_runs(tmp_path: Path) -> None:
+    theirs = tmp_path / "seeds"
+    theirs.mkdir()
+    shutil.copy(PROJECT_DIR / "seeds" / "advisor_tiers.csv", theirs)
+    environment = {"TIDEMARK_HOME": str(tmp_path / "home"), "TIDEMARK_SEEDS": str(theirs)}
+    DbtProject(load_settings(environment)).ensure_manifest()
+    (theirs / "advisor_tiers.csv").write_text("tier,bonus\nbasic,0\n")
+    with pytest.raises(UserError, match=r"advisor_tiers\.csv: the bonus of pro, standard"):
+        DbtProject(load_settings(environment)).ensure_manifest()
