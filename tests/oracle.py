@@ -1,9 +1,9 @@
-"""The marts of daily KPIs again, in plain Python: lists and dicts over accepted events, no SQL.
+"""The marts again, in plain Python: lists and dicts over accepted events, no SQL.
 
 Written from the definitions and not from the models, one loop per sentence and without regard to
 speed, so that a fault of one is not a fault of the other. Events are canonical events (envelope
-fields and ``properties``), each accepted once. How they are stored, loaded or compared does not
-belong here.
+fields and ``properties``), each accepted once. Here stand the daily KPIs and what joins the parts;
+advisors have a module of their own. How tables are stored, loaded or compared does not belong here.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from ingest.registry import registry
+from tests.facts import Fact, Row, mean, quantile, ratio, read
+from tests.oracle_advisors import (
+    ADVISOR_GRAINS,
+    Recipe,
+    expected_advisor_marts,
+    platform_features,
+)
 
-Row = dict[str, Any]
 RETENTION_DAYS = (1, 7, 14, 30, 60, 90)
 
 #: Relation -> the columns that name one of its rows.
@@ -30,96 +33,13 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "metrics_daily_content": ("metric_date",),
     "metrics_cohort_retention": ("cohort_date", "retention_day"),
     "metrics_hourly_activity": ("metric_date", "hour", "channel"),
+    **ADVISOR_GRAINS,
 }
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One accepted event with its place in time; envelope fields by name, properties in ``p``."""
-
-    at: datetime
-    event_id: str
-    name: str
-    domain: str
-    day: date
-    hour: int
-    fields: Row
-    p: Row
-
-    @property
-    def order(self) -> tuple[datetime, str]:
-        """What first, latest, before and after mean."""
-        return (self.at, self.event_id)
-
-    @property
-    def entity(self) -> Any:
-        """The id of what the event is about."""
-        return self.fields.get("entity_id")
-
-    @property
-    def active_user(self) -> Any:
-        """The user, when the event counts as activity."""
-        return self.fields.get("user_id") if registry().events[self.name].activity else None
-
-
-def read(events: Iterable[Row], timezone: str) -> list[Fact]:
-    """Canonical events as facts, in order; the defaults of the contracts are applied."""
-    zone = ZoneInfo(timezone)
-    facts = []
-    for event in events:
-        name = event["event_name"].replace(".", "_")
-        spec = registry().events[name]
-        at = event["occurred_at"]
-        if isinstance(at, str):
-            at = datetime.fromisoformat(at)
-        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-        at = at.replace(microsecond=at.microsecond // 1000 * 1000)
-        local = at.astimezone(zone)
-        fields = {k: v for k, v in event.items() if k not in ("properties", "context")}
-        fields = {"channel": "system", "entity_type": spec.entity_type} | {
-            k: v for k, v in fields.items() if v is not None
-        }
-        if (event.get("context") or {}).get("dnt"):
-            fields.pop("user_id", None)
-        properties = {
-            name: field.default
-            for name, field in spec.properties.items()
-            if field.default is not None
-        } | {k: v for k, v in (event.get("properties") or {}).items() if v is not None}
-        facts.append(
-            Fact(
-                at=at.replace(tzinfo=None),
-                event_id=event["event_id"].lower(),
-                name=name,
-                domain=spec.domain,
-                day=local.date(),
-                hour=local.hour,
-                fields=fields,
-                p=properties,
-            )
-        )
-    return sorted(facts, key=lambda fact: fact.order)
-
-
-def ratio(numerator: float, denominator: float) -> float | None:
-    """A rate: null when there is nothing to divide by."""
-    return numerator / denominator if denominator else None
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """The average, null of nothing."""
-    return math.fsum(values) / len(values) if values else None
-
-
-def quantile(values: Sequence[float], fraction: float) -> float | None:
-    """A continuous percentile by linear interpolation, null of nothing."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * fraction
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+def date_column(relation: str) -> str:
+    """The column of a mart that says to which partition a row belongs."""
+    return "as_of_date" if "as_of_date" in GRAINS[relation] else "metric_date"
 
 
 def seconds(earlier: Fact, later: Fact) -> float:
@@ -499,4 +419,5 @@ def expected_marts(
         "metrics_daily_content": content(facts, dates),
         "metrics_cohort_retention": cohort_retention(facts, dates, retention_days),
         "metrics_hourly_activity": hourly_activity(facts),
+        **expected_advisor_marts(facts, dates, timezone, Recipe(platform_features())),
     }

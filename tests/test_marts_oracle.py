@@ -10,7 +10,7 @@ import json
 import random
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from ingest.settings import Settings, load_settings
 from ingest.warehouse import ensure_month_partitions, open_warehouse
 from orchestration.dbt_project import DbtProject, environment_set
 from orchestration.dbt_runner import Window, build, load_manifest, release_connections
-from tests.oracle import GRAINS, Row, expected_marts, read
+from tests.advisor_worlds import START, advisor_world, advisory_events
+from tests.facts import Row, read
+from tests.oracle import GRAINS, date_column, expected_marts
 
-START = date(2026, 1, 1)
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
 
 
@@ -103,6 +104,10 @@ def random_events(rng: random.Random, *, days: int, count: int) -> list[Row]:
                     "user_id": f"edge-{a}-{b}",
                 }
             )
+    # One to fourteen advisors, so that tiers have too few peers, just enough, and more.
+    advisors = rng.choice((1, 2, 5, 6, 14))
+    events += advisory_events(rng, days=days, count=count, advisors=advisors)
+    rng.shuffle(events)
     return events
 
 
@@ -132,7 +137,6 @@ class Lab:
     """A warehouse of one target that is emptied for every world."""
 
     settings: Settings
-    timezone: str = "UTC"
     events: dict[int, list[Row]] = field(default_factory=dict)
 
     @property
@@ -140,9 +144,14 @@ class Lab:
         """The schema dbt writes marts to."""
         return "build" if self.settings.target == "postgres" else "marts"
 
+    @property
+    def timezone(self) -> str:
+        """The business time zone."""
+        return self.settings.timezone
+
     def reset(self, timezone: str = "UTC") -> None:
-        """Forget everything but the parsed project."""
-        self.timezone, self.events = timezone, {}
+        """Forget everything but the parsed project; start again in a business time zone."""
+        self.settings, self.events = replace(self.settings, timezone=timezone), {}
         for statement in (
             *(f"drop schema if exists {s} cascade" for s in ("staging", "intermediate")),
             f"drop schema if exists {self.marts} cascade",
@@ -215,10 +224,11 @@ class Lab:
         events = [e for n, rows in self.events.items() if loads is None or n in loads for e in rows]
         expected = expected_marts(events, through, timezone=self.timezone)
         for relation, grain in GRAINS.items():
+            dated = date_column(relation)
             assert_same(
                 relation,
-                [r for r in self.rows(relation) if since <= r["metric_date"] <= through],
-                [r for r in expected[relation] if r["metric_date"] >= since],
+                [r for r in self.rows(relation) if since <= r[dated] <= through],
+                [r for r in expected[relation] if r[dated] >= since],
                 grain,
             )
 
@@ -336,6 +346,64 @@ def test_interior_windows_after_late_events(lab: Lab, seed: int) -> None:
     lab.run(later, later + timedelta(days=4))
     lab.check(later + timedelta(days=4), since=later)
     # And what is still stale.
+    lab.run(first, last)
+    lab.check(last)
+
+
+#: Advisors and days of dense worlds: few peers, a silence and four falling weeks, many peers.
+DENSE = ((5, 50), (12, 50), (14, 38))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_advisors_of_a_range_at_once(lab: Lab, seed: int) -> None:
+    """Peers, trends, interventions and weeks of advisors who work nearly every day."""
+    advisors, days = DENSE[seed]
+    lab.reset(ZONES[seed])
+    lab.load(1, advisor_world(random.Random(seed), advisors=advisors, days=days))
+    first, last = span(lab.events[1], lab.timezone)
+    # Until after the last of them has left the window of thirty dates.
+    lab.run(first, last + timedelta(days=33))
+    lab.check(last + timedelta(days=33))
+
+
+@pytest.mark.parametrize(
+    ("days", "count", "advisors", "pieces"),
+    [(65, 350, 3, (0, 7, 13, 29)), (240, 120, 6, (1, 30, 60, 90))],
+    ids=["busy", "silent for months"],
+)
+def test_tangled_advisors_in_pieces(
+    lab: Lab, days: int, count: int, advisors: int, pieces: tuple[int, ...]
+) -> None:
+    """Few contents of few advisors with gaps; ranges of random length, one after the other."""
+    rng = random.Random(days)
+    lab.reset("Asia/Kolkata" if days > 100 else "America/New_York")
+    lab.load(1, advisory_events(rng, days=days, count=count, advisors=advisors))
+    first, last = span(lab.events[1], lab.timezone)
+    day = first
+    while day <= last + timedelta(days=2):
+        end = day + timedelta(days=rng.choice(pieces))
+        lab.run(day, end)
+        lab.check(end)
+        day = end + timedelta(days=1)
+
+
+def test_advisors_in_interior_windows_after_late_events(lab: Lab) -> None:
+    """Late events of advisors: dates long after them are right at once, with what stands before."""
+    rng = random.Random(90)
+    lab.reset("Asia/Kolkata")
+    events = [
+        *advisor_world(rng, advisors=7, days=50),
+        *advisory_events(rng, days=50, count=150, advisors=4),
+    ]
+    late = [e for e in events if rng.random() < 0.2]
+    lab.load(1, [e for e in events if e not in late])
+    first, last = span(events, lab.timezone)
+    lab.run(first, last)
+    lab.load(2, late)
+    stale_from, _ = span(late, lab.timezone)
+    start = first + timedelta(days=35)
+    lab.run(start, start + timedelta(days=5), prepare_start=stale_from)
+    lab.check(start + timedelta(days=5), since=start)
     lab.run(first, last)
     lab.check(last)
 

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [ingest|backfill|one_more_day ...]``: measure and keep results."""
+"""``python -m tests.benchmarks [ingest|backfill|one_more_day|advisors ...]``: measure and keep results."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import ingest, runs
+from tests.benchmarks import advisors, ingest, runs
 from tests.postgres import running_server
 
-BENCHMARKS = ("ingest", "backfill", "one_more_day")
+BENCHMARKS = ("ingest", "backfill", "one_more_day", "advisors")
 
 
 def main() -> None:
@@ -26,6 +26,8 @@ def main() -> None:
                 ingest.run(Path(folder), chosen.events)
             elif name == "backfill":
                 runs.backfill(Path(folder), chosen.backfill_events)
+            elif name == "advisors":
+                advisors.year_of_advisors(Path(folder))
             else:
                 with running_server() as url:
                     runs.one_more_day(Path(folder), chosen.events_per_day, url)

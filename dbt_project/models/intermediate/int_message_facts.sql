@@ -27,9 +27,9 @@ window_events as (
         advisory.whatsapp_message_id as message_id,
         advisory.advisor_id_hash,
         advisory.entity_id as content_id,
-        case
-            when advisory.event_name = 'whatsapp_message_read' then 'read'
-            else advisory.status
+        case advisory.event_name
+            when 'whatsapp_message_read' then 'read'
+            when 'whatsapp_delivery_status' then advisory.status
         end as reported
     from advisory
     where

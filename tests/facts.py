@@ -1,0 +1,117 @@
+"""Accepted events as the oracles read them, and the arithmetic they share.
+
+Belongs here: an event's place in time and its fields after the defaults of the contracts, rates,
+averages, percentiles. What a table holds does not; that stands in the oracles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ingest.registry import registry
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One accepted event with its place in time; envelope fields by name, properties in ``p``."""
+
+    at: datetime
+    event_id: str
+    name: str
+    domain: str
+    day: date
+    hour: int
+    fields: Row
+    p: Row
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What first, latest, before and after mean."""
+        return (self.at, self.event_id)
+
+    @property
+    def entity(self) -> Any:
+        """The id of what the event is about."""
+        return self.fields.get("entity_id")
+
+    @property
+    def active_user(self) -> Any:
+        """The user, when the event counts as activity."""
+        return self.fields.get("user_id") if registry().events[self.name].activity else None
+
+
+def instant(value: str | datetime) -> datetime:
+    """A time in UTC without its zone, in whole milliseconds; further digits are cut off."""
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000, tzinfo=None)
+
+
+def local(at: datetime, timezone: str) -> datetime:
+    """An instant on the clocks of a time zone."""
+    return at.replace(tzinfo=UTC).astimezone(ZoneInfo(timezone))
+
+
+def read(events: Iterable[Row], timezone: str) -> list[Fact]:
+    """Canonical events as facts, in order; the defaults of the contracts are applied."""
+    facts = []
+    for event in events:
+        name = event["event_name"].replace(".", "_")
+        spec = registry().events[name]
+        at = instant(event["occurred_at"])
+        clock = local(at, timezone)
+        fields = {k: v for k, v in event.items() if k not in ("properties", "context")}
+        fields = {"channel": "system", "entity_type": spec.entity_type} | {
+            k: v for k, v in fields.items() if v is not None
+        }
+        if (event.get("context") or {}).get("dnt"):
+            fields.pop("user_id", None)
+        properties = {
+            name: field.default
+            for name, field in spec.properties.items()
+            if field.default is not None
+        } | {k: v for k, v in (event.get("properties") or {}).items() if v is not None}
+        for key in properties.keys() & spec.properties.keys():
+            if spec.properties[key].type == "timestamp":
+                properties[key] = instant(properties[key])
+        facts.append(
+            Fact(
+                at=at,
+                event_id=event["event_id"].lower(),
+                name=name,
+                domain=spec.domain,
+                day=clock.date(),
+                hour=clock.hour,
+                fields=fields,
+                p=properties,
+            )
+        )
+    return sorted(facts, key=lambda fact: fact.order)
+
+
+def ratio(numerator: float, denominator: float) -> float | None:
+    """A rate: null when there is nothing to divide by."""
+    return numerator / denominator if denominator else None
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The average, null of nothing."""
+    return math.fsum(values) / len(values) if values else None
+
+
+def quantile(values: Sequence[float], fraction: float) -> float | None:
+    """A continuous percentile by linear interpolation, null of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * fraction
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
