@@ -84,6 +84,7 @@ def run(
 def publish(quiet: Quiet = False) -> None:
     """Publish what was run and found good, without running anything."""
     from orchestration import runs
+    from orchestration.restatements_shown import in_words
     from orchestration.session import open_session
 
     console = Console(quiet=quiet)
@@ -91,12 +92,15 @@ def publish(quiet: Quiet = False) -> None:
         session = open_session(load_settings(), notify=notify)
         try:
             publication = runs.publish_now(session)
+            restated = in_words(session.warehouse, publication.publication_id)
         finally:
             session.close()
     console.line(
         f"publication {publication.publication_id}: {publication.relations} relations, data "
         f"through {publication.data_through}, {publication.location}"
     )
+    if restated:
+        console.line(restated)
 
 
 @app.command()
@@ -124,6 +128,25 @@ def summary() -> None:
 
 
 @app.command()
+def restatements(
+    relation: Annotated[str | None, typer.Option(help="Only those of this relation.")] = None,
+    date: Annotated[str | None, typer.Option(help="Only those of a date, as 2026-03-31.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows, newest first.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Show which published numbers changed later: from what, to what, because of which load."""
+    from orchestration import restatements_shown as shown
+
+    console = Console()
+    found = shown.report(load_settings(), relation=relation, day=_date(date, "--date"), limit=limit)
+    if as_json:
+        console.data(shown.as_data(found))
+        return
+    for line in shown.lines(found):
+        console.line(line)
+
+
+@app.command()
 def export(
     relation: Annotated[str, typer.Argument(help="A published relation; see 'tidemark status'.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
@@ -135,6 +158,80 @@ def export(
 
     rows = export_relation(load_settings(), relation, format=format, out=out)
     Console(quiet=quiet).line(f"{relation}: {rows:,} rows to {out}")
+
+
+explain = typer.Typer(help="Say why a published number is what it is.", no_args_is_help=True)
+app.add_typer(explain, name="explain")
+
+
+@explain.callback()
+def _explain() -> None:
+    """Say why a published number is what it is."""
+
+
+@explain.command("advisor")
+def explain_advisor(
+    advisor: Annotated[
+        str, typer.Argument(metavar="ID", help="An advisor_id_hash, or its first characters.")
+    ],
+    date: Annotated[str | None, typer.Option(help="A date; else the newest with a score.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an advisor's health score apart, down to counts, and show where points lie."""
+    from orchestration import explain as subject
+
+    console = Console()
+    found = subject.explain_advisor(load_settings(), advisor, _date(date, "--date"))
+    if as_json:
+        console.data(found.as_data())
+        return
+    for line in subject.render(found):
+        console.line(line)
+
+
+backtest = typer.Typer(help="Measure scores by a made-up truth.", no_args_is_help=True)
+app.add_typer(backtest, name="backtest")
+
+
+@backtest.callback()
+def _backtest() -> None:
+    """Measure scores by a made-up truth."""
+
+
+@backtest.command("advisors")
+def backtest_advisors(
+    days: Annotated[int, typer.Option(min=1, help="Length of the period.")] = 180,
+    size: Annotated[str, typer.Option(help="Events, or small, medium, large.")] = "medium",
+    seed: Annotated[int, typer.Option(help="Same seed, same company.")] = DEMO_SEED,
+    horizon: Annotated[int, typer.Option(min=1, help="Days in which a churn is foretold.")] = 30,
+    out: Annotated[Path | None, typer.Option(help="Write the report as Markdown.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep the warehouse in this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a made-up company and measure how well health scores foretell who leaves."""
+    from ingest.simulator import SIZES
+    from orchestration import backtest_run, backtest_shown
+
+    if not size.isdigit() and size not in SIZES:
+        raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"{out.parent} is no folder; make it first")
+    console = Console(quiet=as_json)
+    with console.working() as notify:
+        report = backtest_run.backtest_advisors(
+            load_settings(), days=days, size=size, seed=seed, horizon=horizon, keep=keep,
+            notify=notify,
+        )  # fmt: skip
+    if out is not None:
+        command = f"tidemark backtest advisors --days {days} --size {size} --seed {seed} "
+        out.write_text(
+            backtest_shown.markdown(report, f"{command}--horizon {horizon}"), encoding="utf-8"
+        )
+    if as_json:
+        console.data(report.as_data())
+        return
+    for line in backtest_shown.render(report):
+        console.line(line)
 
 
 @app.command()

@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", category=PreviewWarning)
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Return assets, checks, job, schedule and sensor for one warehouse."""
+    """Return assets, checks, job, schedules and sensor for one warehouse."""
     project = DbtProject(settings)
     partitions = daily_partitions(settings)
     job = jobs.daily_metrics()
@@ -31,7 +31,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=[checks.raw_border(), checks.mart_border(project.manifest)],
         jobs=[job],
-        schedules=[jobs.schedule(settings, job)],
+        schedules=jobs.schedules(settings, job),
         sensors=[jobs.sensor(settings, job)],
         resources={"run": run_handle(settings)},
         executor=dg.in_process_executor,

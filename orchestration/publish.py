@@ -1,6 +1,7 @@
 """Publication: readers see what passed, all of it at once, or what they saw before.
 
-Belongs here: the gate and the ledger of publications. How a copy is handed out on each engine
+Belongs here: the gate and the ledger of publications. What a publication changes of the one before
+belongs in ``orchestration.restatements``. How a copy is handed out on each engine
 belongs in ``orchestration.publish_duckdb`` and ``orchestration.publish_postgres``.
 """
 
@@ -12,7 +13,7 @@ from datetime import date, datetime
 
 from ingest.errors import UserError
 from ingest.warehouse import Warehouse
-from orchestration import ledger
+from orchestration import ledger, restatements
 from orchestration.relations import Relation
 from orchestration.session import RunSession, refusal
 
@@ -72,24 +73,35 @@ def publish(session: RunSession, marts: Sequence[Relation]) -> Publication:
     if warehouse.target == "duckdb":
         from orchestration.publish_duckdb import hand_out
 
-        return hand_out(session, marts, publication)
+        return hand_out(session, marts, publication, last)
     from orchestration.publish_postgres import copy_marts
 
-    return copy_marts(session, marts, publication)
+    return copy_marts(session, marts, publication, last)
 
 
-def record(warehouse: Warehouse, publication: Publication) -> None:
-    """Write a publication to the ledger; the caller holds the transaction."""
+def note(warehouse: Warehouse, publication: Publication, schema: str) -> None:
+    """Write a publication, and what it restates, to the ledger or to a copy of it."""
     warehouse.execute(
-        "insert into ops.publications (publication_id, published_at, data_through, run_id, "
+        f"insert into {schema}.publications (publication_id, published_at, data_through, run_id, "
         "relations, location) values (?, ?, ?, ?, ?, ?)",
         [
             publication.publication_id, publication.published_at, publication.data_through,
             publication.run_id, publication.relations, publication.location,
         ],
     )  # fmt: skip
+    columns = 'relation, metric_date, key, "column", before, after, cause'
     warehouse.execute(
-        "update ops.partitions set published_run_id = last_run_id "
+        f"insert into {schema}.restatements (publication_id, {columns}) "
+        f"select {publication.publication_id}, {columns} from {restatements.FOUND}"
+    )
+
+
+def record(warehouse: Warehouse, publication: Publication) -> None:
+    """Write to the ledger what is published now; the caller holds the transaction."""
+    note(warehouse, publication, "ops")
+    warehouse.execute(
+        "update ops.partitions set published_run_id = last_run_id, "
+        "published_loads_through = run_loads_through "
         "where last_run_id is not null and checked"
     )
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from orchestration.publish import Publication, record
+import duckdb
+
+from orchestration import restatements
+from orchestration.publish import Publication, note, record
 from orchestration.relations import Relation
 from orchestration.session import RunSession
 
@@ -22,7 +26,10 @@ VERSION = re.compile(r"^tidemark-(\d+)\.duckdb$")
 
 
 def hand_out(
-    session: RunSession, marts: Sequence[Relation], publication: Publication
+    session: RunSession,
+    marts: Sequence[Relation],
+    publication: Publication,
+    last: Publication | None,
 ) -> Publication:
     """Write the file beside, put it in its place, swap the link, note it in the ledger."""
     link = session.settings.published_path
@@ -30,12 +37,50 @@ def hand_out(
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"tidemark-{publication.publication_id}.duckdb"
     publication = replace(publication, location=str(final))
+    with _published_before(session, folder, last) as catalog:
+        restatements.find(
+            session.warehouse,
+            marts,
+            published_through=last.data_through if last else None,
+            publishing_through=publication.data_through,
+            catalog=catalog,
+        )
     _write_file(session, marts, publication, final)
     _swap(link, final.name)
     with session.warehouse.transaction():
         record(session.warehouse, publication)
     _forget_old(folder, publication.publication_id)
     return publication
+
+
+@contextmanager
+def _published_before(
+    session: RunSession, folder: Path, last: Publication | None
+) -> Iterator[str | None]:
+    """Attach the file of the publication that the ledger knows as the last one.
+
+    Not what the link shows: a publication that was cut off after the swap is made again, and
+    restates what the one before it showed. Without a file that can be read nothing is compared.
+    """
+    path = folder / f"tidemark-{last.publication_id}.duckdb" if last else None
+    if path is None or not path.exists():
+        yield None
+        return
+    connection = session.warehouse.connection
+    try:
+        connection.execute(f"attach '{_quoted(path)}' as before (read_only)")
+    except duckdb.Error:
+        session.say(f"{path.name} cannot be read: what this publication restates is not known")
+        yield None
+        return
+    try:
+        yield "before"
+    finally:
+        connection.execute("detach before")
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
 
 
 def _write_file(
@@ -45,8 +90,7 @@ def _write_file(
     for leftover in (waiting, waiting.with_name(waiting.name + ".wal")):
         leftover.unlink(missing_ok=True)
     connection = session.warehouse.connection
-    path = str(waiting).replace("'", "''")
-    connection.execute(f"attach '{path}' as published")
+    connection.execute(f"attach '{_quoted(waiting)}' as published")
     try:
         connection.execute("create schema published.marts")
         connection.execute("create schema published.ops")
@@ -57,17 +101,9 @@ def _write_file(
                 f"select * from {mart.full_name}{order}"
             )
             _describe(connection, mart)
-        connection.execute(
-            "create table published.ops.publications as select * from ops.publications"
-        )
-        connection.execute(
-            "insert into published.ops.publications (publication_id, published_at, data_through, "
-            "run_id, relations, location) values (?, ?, ?, ?, ?, ?)",
-            [
-                publication.publication_id, publication.published_at, publication.data_through,
-                publication.run_id, publication.relations, publication.location,
-            ],
-        )  # fmt: skip
+        for ledger in ("publications", "restatements"):
+            connection.execute(f"create table published.ops.{ledger} as select * from ops.{ledger}")
+        note(session.warehouse, publication, "published.ops")
     finally:
         connection.execute("detach published")
     waiting.chmod(0o444)

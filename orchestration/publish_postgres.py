@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date
 
 from ingest.warehouse import RUN_LOCK, Warehouse
+from orchestration import restatements
 from orchestration.publish import Publication, record
 from orchestration.relations import Relation
 from orchestration.session import RunSession
@@ -24,7 +25,10 @@ OWNER_POLICY = "owner"
 
 
 def copy_marts(
-    session: RunSession, marts: Sequence[Relation], publication: Publication
+    session: RunSession,
+    marts: Sequence[Relation],
+    publication: Publication,
+    last: Publication | None,
 ) -> Publication:
     """Copy the dates that were run since they were published, and tables that know no dates."""
     warehouse = session.warehouse
@@ -33,6 +37,13 @@ def copy_marts(
     with warehouse.transaction():
         warehouse.execute("select pg_advisory_xact_lock(?)", [PUBLISH_LOCK])
         warehouse.execute(f"create schema if not exists {SCHEMA}")
+        restatements.find(
+            warehouse,
+            marts,
+            published_through=last.data_through if last else None,
+            publishing_through=publication.data_through,
+            catalog=database,
+        )
         dates = _dates_to_copy(warehouse)
         for mart in marts:
             made = ensure_table(warehouse, mart)

@@ -1,7 +1,7 @@
 """The relations that dbt makes, as the rest of the orchestration needs to know them.
 
-Belongs here: names, layers, date columns and descriptions, read from the manifest. What is in the
-relations belongs nowhere but in their SQL.
+Belongs here: names, layers, date columns, grains and descriptions, read from the manifest. What is
+in the relations belongs nowhere but in their SQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ DELETE_WINDOW = re.compile(r"delete_window\(\s*['\"](\w+)['\"]")
 
 @dataclass(frozen=True)
 class Relation:
-    """One model or seed of the dbt project."""
+    """One model or seed of the dbt project.
+
+    ``grain`` names the columns that make a row unique, empty when nothing says so; ``whole`` is
+    true when a run may rewrite rows of any date.
+    """
 
     unique_id: str
     name: str
@@ -24,6 +28,7 @@ class Relation:
     schema: str
     kind: str
     date_column: str | None
+    grain: tuple[str, ...]
     whole: bool
     description: str
     column_descriptions: tuple[tuple[str, str], ...]
@@ -71,6 +76,7 @@ def _relation(node: Mapping[str, Any]) -> Relation:
         schema=node["schema"],
         kind=config.get("materialized", "seed"),
         date_column=meta.get("date_column") or (found.group(1) if found else None),
+        grain=tuple(meta.get("grain") or ()),
         whole=bool(meta.get("rewrites_history")),
         description=node.get("description") or "",
         column_descriptions=tuple(

@@ -19,6 +19,7 @@ from orchestration.dbt_project import DbtProject
 from orchestration.ledger import CheckRecord, RunPlan
 from orchestration.publish import Publication
 from orchestration.relations import marts
+from orchestration.restatements_shown import in_words
 from orchestration.session import RunSession, open_session
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class RunSummary:
     """What a run did, for a person.
 
     ``status`` is that of the ledger; ``nothing``, or ``published`` when only that was due.
+    ``restated`` says what its publication changed of what readers had seen, None for nothing.
     """
 
     status: str
@@ -42,6 +44,7 @@ class RunSummary:
     rows: dict[str, int] = field(default_factory=dict)
     checks: tuple[CheckRecord, ...] = ()
     publication: Publication | None = None
+    restated: str | None = None
     error: str | None = None
 
 
@@ -83,6 +86,7 @@ def run(
             rows=session.rows,
             checks=tuple(session.checks),
             publication=publish.newest_publication(session.warehouse),
+            restated=_restated(session, session.publication),
             error=session.error,
         )
     finally:
@@ -98,12 +102,20 @@ def _check_end(settings: Settings, plan: RunPlan) -> None:
 
 
 def _nothing_to_run(session: RunSession, began: float) -> RunSummary:
-    publication = publish.newest_publication(session.warehouse)
-    status = "nothing"
-    if publish.unpublished(session.warehouse):
-        publication = publish_now(session)
-        status = "published"
-    return RunSummary(status, time.monotonic() - began, publication=publication)
+    if not publish.unpublished(session.warehouse):
+        newest = publish.newest_publication(session.warehouse)
+        return RunSummary("nothing", time.monotonic() - began, publication=newest)
+    publication = publish_now(session)
+    return RunSummary(
+        "published",
+        time.monotonic() - began,
+        publication=publication,
+        restated=_restated(session, publication.publication_id),
+    )
+
+
+def _restated(session: RunSession, publication: int | None) -> str | None:
+    return in_words(session.warehouse, publication) if publication is not None else None
 
 
 def publish_now(session: RunSession) -> Publication:

@@ -8,6 +8,7 @@ from typing import Any
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration.console import table
+from orchestration.restatements_shown import in_words
 
 SHOWN = 5
 
@@ -65,6 +66,7 @@ def _published(settings: Settings, warehouse: Warehouse) -> dict[str, Any] | Non
         return None
     if settings.target == "duckdb":
         rows[0]["link"] = str(settings.published_path)
+    rows[0]["restated"] = in_words(warehouse, rows[0]["publication_id"])
     return rows[0]
 
 
@@ -184,6 +186,8 @@ def render(state: dict[str, Any]) -> list[str]:
             f"{published['data_through']}, {published['relations']} relations, "
             f"{_when(published['published_at'])}"
         )
+        if published["restated"]:
+            lines.append(f"            {published['restated']}")
     else:
         lines.append("published   nothing yet; run 'tidemark run'")
     behind = fresh["days_behind"]

@@ -6,18 +6,15 @@ Reads what readers read: only published marts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ingest.errors import UserError
 from ingest.settings import Settings
 from orchestration.console import table
+from orchestration.published import open_published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orchestration.runs import RunSummary
 
 TICKS = "▁▂▃▄▅▆▇█"
@@ -96,7 +93,8 @@ def run_lines(summary: RunSummary) -> list[str]:
         text = "nothing is stale" if publication else "there are no events yet; ingest some first"
         return [f"nothing to run: {text}; {shown}" if publication else f"nothing to run: {text}"]
     if summary.status == "published":
-        return [f"nothing was stale; published what was waiting: {shown}"]
+        lines = [f"nothing was stale; published what was waiting: {shown}"]
+        return [*lines, *_restated(summary)]
     assert summary.plan is not None
     window = summary.plan.window
     marts = {
@@ -120,26 +118,13 @@ def run_lines(summary: RunSummary) -> list[str]:
         word = "FAILED" if check.blocks else "warning"
         lines.append(f"  {word}  {check.relation}: {check.check}: {check.observed[:90]}")
     lines.append(shown if summary.status == "succeeded" else f"readers still see: {shown}")
-    return lines
+    return [*lines, *_restated(summary)]
 
 
-@contextmanager
-def _published(settings: Settings) -> Iterator[Any]:
-    from ingest.warehouse import Warehouse, open_warehouse
-
-    if settings.target == "postgres":
-        warehouse = open_warehouse(settings, read_only=True)
-    else:
-        import duckdb
-
-        if not settings.published_path.exists():
-            raise UserError("nothing was published yet; run 'tidemark run' first")
-        path = str(settings.published_path)
-        warehouse = Warehouse("duckdb", duckdb.connect(path, read_only=True))
-    try:
-        yield warehouse
-    finally:
-        warehouse.close()
+def _restated(summary: RunSummary) -> list[str]:
+    if not summary.restated:
+        return []
+    return [f"{summary.restated}; 'tidemark restatements'"]
 
 
 def summary_lines(settings: Settings) -> list[str]:
@@ -149,16 +134,11 @@ def summary_lines(settings: Settings) -> list[str]:
         UserError: nothing was published yet.
 
     """
-    with _published(settings) as warehouse:
-        if not warehouse.relation_exists("ops", "publications"):
-            raise UserError("nothing was published yet; run 'tidemark run' first")
-        rows = warehouse.execute(
+    with open_published(settings) as warehouse:
+        ((number, last, relations),) = warehouse.execute(
             "select publication_id, data_through, relations from ops.publications "
             "order by publication_id desc limit 1"
         )
-        if not rows:
-            raise UserError("nothing was published yet; run 'tidemark run' first")
-        number, last, relations = rows[0]
         lines = [
             f"{last - timedelta(days=DAYS - 1)} .. {last}   beside the {DAYS} days before",
             "",

@@ -74,7 +74,12 @@ select user_id, min(activity_date) as first_date from {{ ref('int_user_days') }}
 models:
   - name: metrics_hourly_activity
     description: One row per metric_date, hour and channel.
+    config: {meta: {grain: [metric_date, hour, channel]}}
     columns: [{name: events, description: "It's the number of events."}]
+  - name: daily_users
+    config: {meta: {grain: [metric_date]}}
+  - name: first_seen
+    config: {meta: {grain: [user_id]}}
 """,
     "tests/no_devilish_amount.sql": """
 select * from {{ ref('metrics_hourly_activity') }} where devilish > 0
