@@ -43,3 +43,22 @@
         delete from {{ this }} where {{ in_window(column) }}
     {%- endif -%}
 {%- endmacro %}
+
+{#-
+    A query: the latest own row before the window of each key that another query names, as a state
+    that goes on. One index look-up for a key on Postgres, whatever its history.
+-#}
+{% macro latest_before_window(key, of) -%}
+    select latest.*
+    from (select distinct {{ of }}.{{ key }} from {{ of }}) as keys
+    cross join lateral (
+        select past.*
+        from {{ this }} as past
+        where
+            past.{{ key }} = keys.{{ key }}
+            and {{ before_window('past.event_date') }}
+            and past.is_last_of_date
+        order by past.event_date desc
+        limit 1
+    ) as latest
+{%- endmacro %}

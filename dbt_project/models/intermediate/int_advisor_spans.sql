@@ -27,7 +27,11 @@ features as (
 ),
 
 measures as (
-    select * from (
+    select
+        mapping.kind,
+        mapping.outcome,
+        mapping.measure
+    from (
         values
         ('content_type', null, 'content_types'),
         ('feature', null, 'features_adopted'),
@@ -36,7 +40,7 @@ measures as (
         ('decision', 'approved', 'contents_approved'),
         ('schedule', null, 'contents_due'),
         ('schedule', null, 'contents_on_time')
-    ) as measures (kind, outcome, measure)
+    ) as mapping (kind, outcome, measure)
 ),
 
 -- An item counts for 30 dates, or until the advisor's next event about it takes over.

@@ -47,7 +47,13 @@ active_spans as (
 
 -- What a day counted enters the window on its date and leaves it 30 dates later; a span likewise.
 moves as (
-    select * from (values (1, 0), (-1, 30)) as moves (sign, days_later)
+    select
+        1 as sign,
+        0 as days_later
+    union all
+    select
+        -1 as sign,
+        30 as days_later
 ),
 
 changes as (

@@ -1,16 +1,15 @@
 -- Grain: one row per metric_date, hour and channel.
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
-with all_events as (
-    select * from {{ ref('stg_events') }}
+with hourly as (
+    select * from {{ ref('int_hourly_activity') }}
 )
 
 select
-    all_events.event_date as metric_date,
-    cast(all_events.event_hour as bigint) as hour,
-    coalesce(all_events.channel, 'unknown') as channel,
-    count(*) as events,
-    {{ count_distinct_where('all_events.user_id', 'all_events.is_activity') }} as active_users
-from all_events
-where {{ in_window('all_events.event_date') }}
-group by all_events.event_date, all_events.event_hour, coalesce(all_events.channel, 'unknown')
+    hourly.event_date as metric_date,
+    hourly.hour,
+    hourly.channel,
+    hourly.events,
+    hourly.active_users
+from hourly
+where {{ in_window('hourly.event_date') }}
