@@ -17,7 +17,7 @@ from ingest.errors import UserError
 from ingest.registry import ContractError
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
-from orchestration import cli_contracts, cli_ingest
+from orchestration import cli_contracts, cli_identity, cli_ingest
 from orchestration.console import Console, table
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("ingest")(cli_ingest.ingest)
 app.add_typer(cli_ingest.quarantine, name="quarantine")
 app.add_typer(cli_contracts.contracts, name="contracts")
+app.add_typer(cli_identity.identity, name="identity")
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]

@@ -139,23 +139,28 @@ def copy_with_seeds(source: Path, seeds: Path, destination: Path) -> None:
     """Copy the project and put the CSV files of a folder in place of its seeds of the same name.
 
     Raises:
-        UserError: a file has no seed of its name, or other columns than the seed.
+        UserError: a file has no seed of its name, is no table, or has other columns than the seed.
 
     """
     ours = {path.name: path for path in (source / "seeds").rglob("*.csv")}
-    replacements = sorted(seeds.glob("*.csv"))
-    for path in replacements:
+    tables = {}
+    for path in sorted(seeds.glob("*.csv")):
         if path.name not in ours:
             known = ", ".join(sorted(name.removesuffix(".csv") for name in ours))
             raise UserError(f"TIDEMARK_SEEDS: there is no seed {path.stem}; the seeds are {known}")
-        if set(_header(path)) != set(_header(ours[path.name])):
-            columns = ", ".join(_header(ours[path.name]))
-            raise UserError(f"TIDEMARK_SEEDS: {path.name} must have the columns {columns}")
+        columns = _table(ours[path.name])[0]
+        tables[path] = _table(path)
+        if sorted(tables[path][0]) != sorted(columns):
+            known = ", ".join(columns)
+            raise UserError(f"TIDEMARK_SEEDS: {path.name} must have the columns {known}")
     shutil.rmtree(destination, ignore_errors=True)
     shutil.copytree(source, destination, ignore=shutil.ignore_patterns(*NOT_SOURCE))
-    for path in replacements:
+    for path, rows in tables.items():
         target = destination / ours[path.name].relative_to(source)
-        target.write_bytes(path.read_bytes())
+        columns = _table(ours[path.name])[0]
+        places = [rows[0].index(name) for name in columns]
+        with target.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([row[place] for place in places] for row in rows)
 
 
 def seed_rows(settings: Settings, name: str) -> list[dict[str, str]]:
@@ -174,16 +179,31 @@ def seed_rows(settings: Settings, name: str) -> list[dict[str, str]]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return [
-            {column.strip(): (text or "").strip() for column, text in row.items() if column}
-            for row in csv.DictReader(file)
-        ]
+    header, *lines = _table(path)
+    return [dict(zip(header, line, strict=True)) for line in lines]
 
 
-def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return [name.strip() for name in next(csv.reader(file), [])]
+def _table(path: Path) -> list[list[str]]:
+    """The lines of a CSV file, its header first; blank lines and blanks around values are no part.
+
+    Raises:
+        UserError: the file is no table.
+
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, [value.strip() for value in row]) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"TIDEMARK_SEEDS: {path.name} is not UTF-8 text with commas") from None
+    rows = [row for _, row in lines] or [[]]
+    for number, row in lines:
+        if len(row) != len(rows[0]):
+            raise UserError(
+                f"TIDEMARK_SEEDS: {path.name} line {number} has {len(row)} values "
+                f"for {len(rows[0])} columns"
+            )
+    return rows
 
 
 def postgres_environment(settings: Settings) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Window:
     end: date
     prepare_start: date
     loads_through: int
+    #: Last date after the window up to which all rows are current; None when ``end`` is.
+    known_through: date | None = None
 
     def variables(self) -> dict[str, Any]:
         """The dbt vars; only dates and a number, because vars are rendered into SQL."""
@@ -42,6 +44,7 @@ class Window:
             "window_end": (self.end + timedelta(days=1)).isoformat(),
             "prepare_start": self.prepare_start.isoformat(),
             "loads_through": int(self.loads_through),
+            "known_end": ((self.known_through or self.end) + timedelta(days=1)).isoformat(),
         }
 
 

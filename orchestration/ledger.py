@@ -91,6 +91,20 @@ def pending_span(warehouse: Warehouse) -> tuple[date | None, date | None]:
     )
 
 
+def mark_stale(warehouse: Warehouse, since: date) -> int:
+    """Make a date that was run and all later ones stale; return how many there are."""
+    dates = "partition_date >= ? and run_loads_through is not null"
+    found = warehouse.value(f"select count(*) from ops.partitions where {dates}", [since])
+    # 0 is older than any load and yet says that the date was run before.
+    warehouse.execute(f"update ops.partitions set run_loads_through = 0 where {dates}", [since])
+    warehouse.execute(
+        "update ops.partitions set prepared_loads_through = 0 where partition_date >= ? "
+        "and prepared_loads_through is not null",
+        [since],
+    )
+    return int(found)
+
+
 def newest_load(warehouse: Warehouse, *, settled: bool = True) -> int:
     """Return the newest load; on Postgres after the one in flight, so that none is skipped."""
     sql = "select coalesce(max(load_id), 0) from ops.loads"
@@ -152,7 +166,14 @@ def plan_run(
         "select min(partition_date) from ops.partition_state where prepared_stale"
     )
     prepare_start = min(filter(None, (span[0], prepare)))
-    window = Window(span[0], span[1], prepare_start, loads_through)
+    next_stale = warehouse.value(
+        "select min(partition_date) from ops.partition_state where stale and partition_date > ?",
+        [span[1]],
+    )
+    known_through = (
+        next_stale - timedelta(days=1) if next_stale else max(filter(None, (span[1], ran)))
+    )
+    window = Window(span[0], span[1], prepare_start, loads_through, known_through)
     # Nothing was run yet, or the business time zone changed: tables that are there are worthless.
     return RunPlan(window, full_refresh or ran is None, reason)
 

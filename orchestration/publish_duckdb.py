@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -94,8 +95,15 @@ def _write_file(
     try:
         connection.execute("create schema published.marts")
         connection.execute("create schema published.ops")
-        for mart in marts:
-            order = f' order by "{mart.date_column}"' if mart.date_column else ""
+        # Views come after the tables that they read.
+        for mart in sorted(marts, key=lambda mart: mart.is_view):
+            if mart.is_view:
+                connection.execute(published_view(connection, mart))
+                _describe(connection, mart)
+                continue
+            # Rows that are looked up together lie together: DuckDB skips the row groups between.
+            sorting = mart.lookup_columns[:1] or (mart.date_column,)
+            order = f' order by "{sorting[0]}"' if sorting[0] else ""
             connection.execute(
                 f'create table published.marts."{mart.name}" as '
                 f"select * from {mart.full_name}{order}"
@@ -112,8 +120,24 @@ def _write_file(
     waiting.replace(final)
 
 
+def published_view(connection: Any, mart: Relation) -> str:
+    """Return the statement that makes a view of the warehouse over the published tables."""
+    database, sql = connection.execute(
+        "select database_name, sql from duckdb_views() "
+        "where database_name = current_database() and schema_name = ? and view_name = ?",
+        [mart.schema, mart.name],
+    ).fetchone()
+    query = re.split(r"\bas\b", sql, maxsplit=1, flags=re.IGNORECASE)[1].rstrip("; \n")
+    # Names of the warehouse's own database would lead readers to a file that they do not have.
+    for name in (database, f'"{database}"'):
+        for schema in (mart.schema, f'"{mart.schema}"'):
+            query = query.replace(f"{name}.{schema}.", "marts.")
+    return f'create view published.marts."{mart.name}" as {query}'
+
+
 def _describe(connection: object, mart: Relation) -> None:
-    texts = [(f'table published.marts."{mart.name}"', mart.description)]
+    kind = "view" if mart.is_view else "table"
+    texts = [(f'{kind} published.marts."{mart.name}"', mart.description)]
     texts += [
         (f'column published.marts."{mart.name}"."{column}"', text)
         for column, text in mart.column_descriptions

@@ -6,9 +6,11 @@ moment; readers see the state before or the state after.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration import restatements
@@ -19,6 +21,9 @@ from orchestration.session import RunSession
 PUBLISH_LOCK = RUN_LOCK + 1
 
 SCHEMA = "marts"
+
+#: How far before a run a row can end that reached into it: what a session's longest gap spans.
+SPAN_REACH = timedelta(days=2)
 
 #: Rows of the owner, for whoever publishes; other roles get policies of their own.
 OWNER_POLICY = "owner"
@@ -45,11 +50,13 @@ def copy_marts(
             catalog=database,
         )
         dates = _dates_to_copy(warehouse)
-        for mart in marts:
+        for mart in (mart for mart in marts if not mart.is_view):
             made = ensure_table(warehouse, mart)
             _copy(warehouse, mart, None if made else dates)
+        for mart in (mart for mart in marts if mart.is_view):
+            ensure_view(warehouse, mart)
         record(warehouse, publication)
-    for mart in marts:
+    for mart in (mart for mart in marts if not mart.is_view):
         warehouse.execute(f'analyze {SCHEMA}."{mart.name}"')
     return publication
 
@@ -90,6 +97,8 @@ def ensure_table(warehouse: Warehouse, mart: Relation) -> bool:
         )
         if mart.date_column:
             warehouse.execute(f'create index on {table} ("{mart.date_column}")')
+        for column in mart.lookup_columns:
+            warehouse.execute(f'create index on {table} ("{column}")')
     for column, kind in wanted.items() if present else ():
         if column not in present:
             warehouse.execute(f'alter table {table} add column "{column}" {kind}')
@@ -104,8 +113,25 @@ def ensure_table(warehouse: Warehouse, mart: Relation) -> bool:
     return changed
 
 
+def ensure_view(warehouse: Warehouse, mart: Relation) -> None:
+    """Create or replace a view of readers, over their tables and with their rights."""
+    query = warehouse.value("select pg_get_viewdef(to_regclass(?))", [mart.full_name])
+    query = re.sub(rf'\b"?{mart.schema}"?\.', f"{SCHEMA}.", query)
+    made = _columns(warehouse, SCHEMA, mart.name)
+    if made and made != _columns(warehouse, mart.schema, mart.name):
+        # A view cannot be replaced by one of other columns.
+        warehouse.execute(f'drop view {SCHEMA}."{mart.name}"')
+        made = {}
+    warehouse.execute(
+        f'create or replace view {SCHEMA}."{mart.name}" with (security_invoker = true) as {query}'
+    )
+    if not made:
+        _describe(warehouse, mart)
+
+
 def _describe(warehouse: Warehouse, mart: Relation) -> None:
-    texts = [(f'table {SCHEMA}."{mart.name}"', mart.description)]
+    kind = "view" if mart.is_view else "table"
+    texts = [(f'{kind} {SCHEMA}."{mart.name}"', mart.description)]
     texts += [
         (f'column {SCHEMA}."{mart.name}"."{c}"', text) for c, text in mart.column_descriptions
     ]
@@ -117,12 +143,20 @@ def _describe(warehouse: Warehouse, mart: Relation) -> None:
 
 def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
     columns = ", ".join(f'"{name}"' for name in _columns(warehouse, mart.schema, mart.name))
-    where, values = "", []
+    table = f'{SCHEMA}."{mart.name}"'
+    where: str = ""
+    values: list[Any] = []
     if mart.date_column and not mart.whole and dates is not None:
         if not dates:
             return
         where, values = f' where "{mart.date_column}" = any(?)', [dates]
-    table = f'{SCHEMA}."{mart.name}"'
+        if mart.since_column:
+            where = f' where "{mart.since_column}" <= ? and "{mart.date_column}" >= ?'
+            values = [dates[-1], dates[0] - SPAN_REACH]
+            # A row that got longer, or shorter, may have been published under other dates.
+            key = ", ".join(f'"{name}"' for name in mart.key_columns)
+            changed = f"select {key} from {mart.full_name}{where}"
+            warehouse.execute(f"delete from {table} where ({key}) in ({changed})", values)
     warehouse.execute(f"delete from {table}{where}", values)
     warehouse.execute(
         f"insert into {table} ({columns}) select {columns} from {mart.full_name}{where}", values

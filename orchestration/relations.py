@@ -32,6 +32,11 @@ class Relation:
     whole: bool
     description: str
     column_descriptions: tuple[tuple[str, str], ...]
+    #: Columns by which readers look rows up; the first one orders the published DuckDB table.
+    lookup_columns: tuple[str, ...] = ()
+    #: First date of a row whose last date is ``date_column``; a run may change any date between.
+    since_column: str | None = None
+    key_columns: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -82,4 +87,7 @@ def _relation(node: Mapping[str, Any]) -> Relation:
         column_descriptions=tuple(
             (name, column.get("description") or "") for name, column in node["columns"].items()
         ),
+        lookup_columns=tuple(meta.get("lookup_columns") or ()),
+        since_column=meta.get("since_column"),
+        key_columns=tuple(meta.get("grain") or ()),
     )
