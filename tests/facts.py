@@ -14,8 +14,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ingest.registry import registry
+from ingest.user_agents import device_type
 
 Row = dict[str, Any]
+
+#: What `dnt: true` takes out of the envelope.
+NO_TRACKING = ("user_id", "anonymous_id", "session_id", "actor_id")
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,16 @@ def read(events: Iterable[Row], timezone: str) -> list[Fact]:
         fields = {"channel": "system", "entity_type": spec.entity_type} | {
             k: v for k, v in fields.items() if v is not None
         }
-        if (event.get("context") or {}).get("dnt"):
-            fields.pop("user_id", None)
+        fields |= _context(event.get("context") or {})
+        if fields.get("dnt"):
+            fields = {k: v for k, v in fields.items() if k not in NO_TRACKING}
         properties = {
             name: field.default
             for name, field in spec.properties.items()
             if field.default is not None
         } | {k: v for k, v in (event.get("properties") or {}).items() if v is not None}
+        if fields.get("dnt"):
+            properties = {k: v for k, v in properties.items() if not _names_a_client(k)}
         for key in properties.keys() & spec.properties.keys():
             if spec.properties[key].type == "timestamp":
                 properties[key] = instant(properties[key])
@@ -94,6 +101,22 @@ def read(events: Iterable[Row], timezone: str) -> list[Fact]:
             )
         )
     return sorted(facts, key=lambda fact: fact.order)
+
+
+def _context(sent: Row) -> Row:
+    """The fields of a context that are kept: none but the wish itself where `dnt` is true."""
+    if sent.get("dnt"):
+        return {"dnt": True}
+    kept = {k: v for k, v in sent.items() if v is not None and k not in ("user_agent", "ip")}
+    if sent.get("user_agent"):
+        kept["device_type"] = device_type(sent["user_agent"])
+    return kept
+
+
+def _names_a_client(name: str) -> bool:
+    return name == "client_anonymized_id" or (
+        name.endswith("_hash") and not name.startswith(("advisor_", "reviewer_"))
+    )
 
 
 def ratio(numerator: float, denominator: float) -> float | None:

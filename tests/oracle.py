@@ -21,6 +21,8 @@ from tests.oracle_advisors import (
     expected_advisor_marts,
     platform_features,
 )
+from tests.oracle_journeys import JOURNEY_GRAINS, expected_journeys
+from tests.oracle_regions import REGION_GRAINS, heatmap, regions
 
 RETENTION_DAYS = (1, 7, 14, 30, 60, 90)
 
@@ -34,6 +36,8 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "metrics_cohort_retention": ("cohort_date", "retention_day"),
     "metrics_hourly_activity": ("metric_date", "hour", "channel"),
     **ADVISOR_GRAINS,
+    **REGION_GRAINS,
+    **JOURNEY_GRAINS,
 }
 
 
@@ -420,4 +424,7 @@ def expected_marts(
         "metrics_cohort_retention": cohort_retention(facts, dates, retention_days),
         "metrics_hourly_activity": hourly_activity(facts),
         **expected_advisor_marts(facts, dates, timezone, Recipe(platform_features())),
+        "metrics_hourly_heatmap": heatmap(facts, dates),
+        "metrics_daily_regions": regions(facts),
+        **expected_journeys(facts, through),
     }

@@ -37,7 +37,7 @@ def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
     assert again.count("already_loaded") == first.count("(loaded)") == 30
     assert "nothing" in again.splitlines()[-1] or "nothing" in again
     assert "2026-03-29 .. 2026-03-31" in late
-    assert re.search(r"restated \d+ \w+ of \d+ \w+ on \d+ \w+ because of load 31", late)
+    assert re.search(r"publication 2 restated .+ because of load 31", late)
     assert "bad_uuid" in bad
     assert re.search(r"health score \d+, ", explained)
     assert "daily_active_users" in readers

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [ingest|backfill|one_more_day|advisors ...]``: measure and keep results."""
+"""``python -m tests.benchmarks [NAME ...]``: measure and keep results."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import advisors, ingest, runs
+from tests.benchmarks import advisors, ingest, runs, sessions, timeline
 from tests.postgres import running_server
 
-BENCHMARKS = ("ingest", "backfill", "one_more_day", "advisors")
+BENCHMARKS = ("ingest", "backfill", "one_more_day", "advisors", "sessions", "timeline")
 
 
 def main() -> None:
@@ -28,6 +28,13 @@ def main() -> None:
                 runs.backfill(Path(folder), chosen.backfill_events)
             elif name == "advisors":
                 advisors.year_of_advisors(Path(folder))
+            elif name == "sessions":
+                sessions.rebuild(Path(folder), chosen.backfill_events)
+                with running_server() as url:
+                    sessions.one_more_day(Path(folder), chosen.events_per_day, url)
+            elif name == "timeline":
+                with running_server() as url:
+                    timeline.timeline(Path(folder), chosen.backfill_events, url)
             else:
                 with running_server() as url:
                     runs.one_more_day(Path(folder), chosen.events_per_day, url)
