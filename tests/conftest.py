@@ -17,6 +17,16 @@ from ingest.settings import Settings, load_settings
 from tests.postgres import running_server
 
 
+#: The files that take minutes, longest first: begun last, they would leave a core without work.
+LONG = ("marts_oracle", "laws", "sessions", "identity", "messaging", "orchestration", "cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files in front."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """Give the URL of a Postgres server of this test process (database postgres)."""

@@ -233,7 +233,7 @@ def tables(lab: Lab) -> dict[str, list[tuple[Any, ...]]]:
 # -- the laws --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_persons_are_those_of_a_union_find_on_every_date(lab: Lab, seed: int) -> None:
     rng = random.Random(seed)
     days = 13
@@ -263,7 +263,7 @@ def test_persons_are_those_of_a_union_find_on_every_date(lab: Lab, seed: int) ->
     assert tables(lab) == at_once
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3])
 def test_late_erased_and_revoked_links(lab: Lab, seed: int) -> None:
     """Whatever comes and goes: once nothing is stale, the persons are those of what is left."""
     rng = random.Random(seed)

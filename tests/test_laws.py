@@ -158,7 +158,7 @@ def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
     world = worlds[target]
 
     @settings(
-        max_examples=5,
+        max_examples=3,
         deadline=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],
@@ -195,7 +195,6 @@ def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
 
 #: Both changes of clock of 2026 in Europe/Berlin: 29 March and 25 October.
 ZONES = [
-    ("UTC", date(2026, 3, 31)),
     ("Asia/Kolkata", date(2026, 3, 31)),
     ("Europe/Berlin", date(2026, 3, 31)),
     ("Europe/Berlin", date(2025, 10, 28)),

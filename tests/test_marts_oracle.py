@@ -436,7 +436,7 @@ def span(events: Sequence[Row], timezone: str) -> tuple[date, date]:
 # -- the laws --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_range_at_once(lab: Lab, seed: int) -> None:
     """One run over all dates, and some quiet dates after the last event."""
     rng = random.Random(seed)
@@ -490,10 +490,10 @@ def test_interior_windows_after_late_events(lab: Lab, seed: int) -> None:
 
 
 #: Advisors and days of dense worlds: few peers, a silence and four falling weeks, many peers.
-DENSE = ((5, 50), (12, 50), (14, 38))
+DENSE = ((5, 50), (14, 38))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(len(DENSE)))
 def test_advisors_of_a_range_at_once(lab: Lab, seed: int) -> None:
     """Peers, trends, interventions and weeks of advisors who work nearly every day."""
     advisors, days = DENSE[seed]
