@@ -16,7 +16,6 @@ import pytest
 from ingest.settings import Settings, load_settings
 from tests.postgres import running_server
 
-
 #: The files that take minutes, longest first: begun last, they would leave a core without work.
 LONG = ("marts_oracle", "laws", "sessions", "identity", "messaging", "orchestration", "cli")
 
