@@ -185,5 +185,5 @@ def year_of_advisors(folder: Path, advisors: int = 1000, days: int = 365) -> Non
         rows,
         "Each backfill is one statement per model for the whole range. A last date is the run of "
         "median cost of five. Target: one more date costs at most 1.2 times as much after a year "
-        "as after a month.",
+        "as after a month; trends look back on 180 dates, which a month does not have.",
     )
