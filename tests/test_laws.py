@@ -11,10 +11,11 @@ import json
 import random
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
@@ -102,23 +103,32 @@ class World:
             warehouse.close()
 
 
+W = TypeVar("W", bound=World)
+
+
+@contextmanager
+def worlds_of(kind: type[W], home: Path, server: str) -> Iterator[dict[str, W]]:
+    """Give a world for each target; the Postgres database is gone afterwards."""
+    name = f"world_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    common = {"TIDEMARK_HOME": str(home)}
+    url = server.rsplit("/", 1)[0] + f"/{name}"
+    postgres = {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url}
+    yield {
+        "duckdb": kind(load_settings(common), home),
+        "postgres": kind(load_settings(common | postgres), home),
+    }
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+
+
 @pytest.fixture(scope="module")
 def worlds(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: str
 ) -> Iterator[dict[str, World]]:
-    name = f"laws_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    home = tmp_path_factory.mktemp("laws")
-    common = {"TIDEMARK_HOME": str(home)}
-    url = postgres_server.rsplit("/", 1)[0] + f"/{name}"
-    postgres = {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url}
-    yield {
-        "duckdb": World(load_settings(common), home),
-        "postgres": World(load_settings(common | postgres), home),
-    }
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+    with worlds_of(World, tmp_path_factory.mktemp("laws"), postgres_server) as found:
+        yield found
 
 
 def assert_equal_marts(actual: dict[str, Any], expected: dict[str, Any]) -> None:

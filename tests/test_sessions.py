@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pytest
 
-from ingest.settings import load_settings
 from ingest.warehouse import open_warehouse
 from orchestration import ledger
 from orchestration.dbt_project import DbtProject
@@ -28,7 +26,7 @@ from orchestration.publish_postgres import _copy, ensure_table
 from orchestration.relations import marts
 from tests.facts import Row, read
 from tests.oracle_journeys import JOURNEY_GRAINS, expected_journeys
-from tests.test_laws import World
+from tests.test_laws import World, worlds_of
 from tests.test_marts_oracle import assert_same
 
 RELATIONS = ("sessions", "metrics_daily_sessions")
@@ -149,19 +147,8 @@ def _event(rng: random.Random, name: str, at: datetime, channel: str, key: Row, 
 def worlds(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: str
 ) -> Iterator[dict[str, SessionWorld]]:
-    name = f"sessions_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    home = tmp_path_factory.mktemp("sessions")
-    common = {"TIDEMARK_HOME": str(home)}
-    url = postgres_server.rsplit("/", 1)[0] + f"/{name}"
-    postgres = {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url}
-    yield {
-        "duckdb": SessionWorld(load_settings(common), home),
-        "postgres": SessionWorld(load_settings(common | postgres), home),
-    }
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+    with worlds_of(SessionWorld, tmp_path_factory.mktemp("sessions"), postgres_server) as found:
+        yield found
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
