@@ -50,13 +50,19 @@ def copy_marts(
             catalog=database,
         )
         dates = _dates_to_copy(warehouse)
-        for mart in (mart for mart in marts if not mart.is_view):
+        tables = [mart for mart in marts if not mart.is_view]
+        views = [mart for mart in marts if mart.is_view]
+        if any(_changed_types(warehouse, mart) for mart in tables):
+            # Postgres changes no type under a view; they come back in the same transaction.
+            for view in views:
+                warehouse.execute(f'drop view if exists {SCHEMA}."{view.name}"')
+        for mart in tables:
             made = ensure_table(warehouse, mart)
             _copy(warehouse, mart, None if made else dates)
-        for mart in (mart for mart in marts if mart.is_view):
-            ensure_view(warehouse, mart)
+        for view in views:
+            ensure_view(warehouse, view)
         record(warehouse, publication)
-    for mart in (mart for mart in marts if not mart.is_view):
+    for mart in tables:
         warehouse.execute(f'analyze {SCHEMA}."{mart.name}"')
     return publication
 
@@ -78,6 +84,16 @@ def _columns(warehouse: Warehouse, schema: str, name: str) -> dict[str, str]:
         [f'{schema}."{name}"'],
     )
     return {str(column): str(kind) for column, kind in rows}
+
+
+def _changed_types(warehouse: Warehouse, mart: Relation) -> dict[str, str]:
+    """Return the columns of readers that have another type now, with that type."""
+    present = _columns(warehouse, SCHEMA, mart.name)
+    return {
+        column: kind
+        for column, kind in _columns(warehouse, mart.schema, mart.name).items()
+        if column in present and present[column] != kind
+    }
 
 
 def ensure_table(warehouse: Warehouse, mart: Relation) -> bool:
@@ -103,11 +119,11 @@ def ensure_table(warehouse: Warehouse, mart: Relation) -> bool:
         if column not in present:
             warehouse.execute(f'alter table {table} add column "{column}" {kind}')
             changed = True
-        elif present[column] != kind:
-            warehouse.execute(
-                f'alter table {table} alter column "{column}" type {kind} using "{column}"::{kind}'
-            )
-            changed = True
+    for column, kind in _changed_types(warehouse, mart).items():
+        warehouse.execute(
+            f'alter table {table} alter column "{column}" type {kind} using "{column}"::{kind}'
+        )
+        changed = True
     if changed:
         _describe(warehouse, mart)
     return changed
@@ -143,21 +159,29 @@ def _describe(warehouse: Warehouse, mart: Relation) -> None:
 
 def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
     columns = ", ".join(f'"{name}"' for name in _columns(warehouse, mart.schema, mart.name))
+    key = ", ".join(f'"{name}"' for name in mart.grain)
     table = f'{SCHEMA}."{mart.name}"'
-    where: str = ""
-    values: list[Any] = []
-    if mart.date_column and not mart.whole and dates is not None:
-        if not dates:
-            return
-        where, values = f' where "{mart.date_column}" = any(?)', [dates]
-        if mart.since_column:
-            where = f' where "{mart.since_column}" <= ? and "{mart.date_column}" >= ?'
-            values = [dates[-1], dates[0] - SPAN_REACH]
-            # A row that got longer, or shorter, may have been published under other dates.
-            key = ", ".join(f'"{name}"' for name in mart.key_columns)
-            changed = f"select {key} from {mart.full_name}{where}"
-            warehouse.execute(f"delete from {table} where ({key}) in ({changed})", values)
+    ours = f"select {columns} from {mart.full_name}"
+    if dates is None or not key:
+        warehouse.execute(f"delete from {table}")
+        warehouse.execute(f"insert into {table} ({columns}) {ours}")
+        return
+    if not mart.date_column or mart.whole:
+        # Rows that are as they were stay: nothing to write, and nothing to clean up after.
+        theirs = f"select {columns} from {table}"
+        gone = f"select {key} from ({theirs} except {ours}) as gone"
+        warehouse.execute(f"delete from {table} where ({key}) in ({gone})")
+        warehouse.execute(f"insert into {table} ({columns}) {ours} except {theirs}")
+        return
+    if not dates:
+        return
+    where = f' where "{mart.date_column}" = any(?)'
+    values: list[Any] = [dates]
+    if mart.since_column:
+        where = f' where "{mart.since_column}" <= ? and "{mart.date_column}" >= ?'
+        values = [dates[-1], dates[0] - SPAN_REACH]
+        # A row that got longer, or shorter, may have been published under other dates.
+        changed = f"select {key} from {mart.full_name}{where}"
+        warehouse.execute(f"delete from {table} where ({key}) in ({changed})", values)
     warehouse.execute(f"delete from {table}{where}", values)
-    warehouse.execute(
-        f"insert into {table} ({columns}) select {columns} from {mart.full_name}{where}", values
-    )
+    warehouse.execute(f"insert into {table} ({columns}) {ours}{where}", values)

@@ -36,7 +36,6 @@ class Relation:
     lookup_columns: tuple[str, ...] = ()
     #: First date of a row whose last date is ``date_column``; a run may change any date between.
     since_column: str | None = None
-    key_columns: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -89,5 +88,4 @@ def _relation(node: Mapping[str, Any]) -> Relation:
         ),
         lookup_columns=tuple(meta.get("lookup_columns") or ()),
         since_column=meta.get("since_column"),
-        key_columns=tuple(meta.get("grain") or ()),
     )

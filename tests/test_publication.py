@@ -14,11 +14,12 @@ import pytest
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from orchestration import publish_postgres, runs
+from orchestration import dbt_project, publish_postgres, runs
 from orchestration.publish_duckdb import KEPT
 from orchestration.session import open_session
 from tests.events import query
 from tests.test_orchestration import load, project, tiny
+from tests.tiny_project import write_project
 
 __all__ = ["project", "tiny"]
 
@@ -269,6 +270,49 @@ def test_new_columns_reach_readers(postgres_settings: Settings) -> None:
         admin.execute("alter table build.daily_users add column share double precision default 1")
     publish(settings)
     assert readers_view(settings, "select users, share from marts.daily_users") == [(1, 1.0)]
+
+
+def test_a_table_without_dates_is_copied_where_it_changed(postgres_settings: Settings) -> None:
+    settings = postgres_settings
+    load(settings, 3, 4, 5)
+    runs.run(settings)
+    rows = "select user_id, xmin::text from marts.first_seen"
+    before = dict(readers_view(settings, rows))
+    assert settings.postgres_url is not None
+    with psycopg.connect(settings.postgres_url, autocommit=True) as admin:
+        admin.execute("update build.first_seen set first_date = '2026-03-01' where user_id = 'u4'")
+        admin.execute("update build.first_seen set user_id = 'u6' where user_id = 'u5'")
+    publish(settings)
+    after = dict(readers_view(settings, rows))
+    assert {user for user in after if after[user] != before.get(user)} == {"u4", "u6"}
+    assert readers_view(
+        settings, "select user_id, date_part('day', first_date) from marts.first_seen order by 1"
+    ) == [("u3", 3), ("u4", 1), ("u6", 5)]
+
+
+def test_a_type_changes_under_a_view(
+    postgres_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = postgres_settings
+    viewed = write_project(tmp_path / "viewed")
+    monkeypatch.setattr(dbt_project, "PROJECT_DIR", viewed)
+    (viewed / "models" / "marts" / "doubled_users.sql").write_text(
+        "{{ config(materialized='view') }}\n"
+        "select metric_date, users * 2 as doubled from {{ ref('daily_users') }}\n",
+        encoding="utf-8",
+    )
+    load(settings, 3)
+    runs.run(settings)
+    assert readers_view(settings, "select doubled from marts.doubled_users") == [(2,)]
+    assert settings.postgres_url is not None
+    with psycopg.connect(settings.postgres_url, autocommit=True) as admin:
+        admin.execute("drop view build.doubled_users")
+        admin.execute("alter table build.daily_users alter column users type numeric")
+    runs.run(settings, start=date(2026, 3, 3), end=date(2026, 3, 3))
+    found = readers_view(
+        settings, "select doubled, pg_typeof(doubled)::text from marts.doubled_users"
+    )
+    assert found == [(2, "numeric")]
 
 
 def test_copy_that_fails_leaves_everything_as_it_was(

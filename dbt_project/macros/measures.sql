@@ -21,6 +21,11 @@
     cast(coalesce(sum({{ expression }}) filter (where {{ condition }}), 0) as bigint)
 {%- endmacro %}
 
+{#- What the groups of a window add up to so far. -#}
+{% macro running_total(expression, window) -%}
+    cast(coalesce(sum(sum({{ expression }})) over {{ window }}, 0) as bigint)
+{%- endmacro %}
+
 {#- The only division of the project. -#}
 {% macro rate(numerator, denominator) -%}
     cast({{ numerator }} as double precision)

@@ -55,6 +55,31 @@
     )
 {%- endmacro %}
 
+{#- Whose session it is. -#}
+{% macro session_key() -%}
+    {{ return(['user_key', 'channel', 'user_key_type']) }}
+{%- endmacro %}
+
+{#-
+    A query for int_session_days: the latest own row before the window of each key that another
+    query names. One index look-up for a key on Postgres, whatever its history.
+-#}
+{% macro latest_sessions_before_window(of) -%}
+    select latest.*
+    from (select distinct {{ listed(session_key(), of ~ '.{name}') }} from {{ of }}) as keys
+    cross join lateral (
+        select past.*
+        from {{ this }} as past
+        where
+            past.user_key = keys.user_key
+            and past.channel = keys.channel
+            and past.user_key_type = keys.user_key_type
+            and {{ before_window('past.event_date') }}
+        order by past.session_number desc, past.event_date desc
+        limit 1
+    ) as latest
+{%- endmacro %}
+
 {#- Where a session came from: all of these are taken from one event. -#}
 {% macro origin_columns() -%}
     {{ return(['landing_page', 'referrer', 'utm_source', 'utm_medium', 'utm_campaign']) }}

@@ -1,8 +1,8 @@
 -- Grain: one row per advisor, measure, first and last date on which some of its facts count.
 {#-
     What a 30-day window counts distinctly, or as known at its end, as spans of dates: a fact counts
-    from starts_on to the date before ends_on, so that the count of any date is a running sum of
-    starts and ends, however long the range. Not stored: where a span ends, later facts decide.
+    from starts_on to the date before ends_on, so that the count of a date is a running sum of them.
+    Not stored: where a span ends, later facts decide.
 -#}
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
@@ -22,25 +22,15 @@ first_sends as (
     select * from {{ ref('int_content_first_sends') }}
 ),
 
-features as (
-    select * from {{ ref('platform_features') }}
-),
-
-measures as (
-    select
-        mapping.kind,
-        mapping.outcome,
-        mapping.measure
-    from (
-        values
-        ('content_type', null, 'content_types'),
-        ('feature', null, 'features_adopted'),
-        ('forwarded_message', null, 'messages_forwarded'),
-        ('decision', null, 'contents_decided'),
-        ('decision', 'approved', 'contents_approved'),
-        ('schedule', null, 'contents_due'),
-        ('schedule', null, 'contents_on_time')
-    ) as mapping (kind, outcome, measure)
+measures (kind, outcome, measure) as (
+    values
+    ('content_type', null, 'content_types'),
+    ('feature', null, 'features_adopted'),
+    ('forwarded_message', null, 'messages_forwarded'),
+    ('decision', null, 'contents_decided'),
+    ('decision', 'approved', 'contents_approved'),
+    ('schedule', null, 'contents_due'),
+    ('schedule', null, 'contents_on_time')
 ),
 
 -- An item counts for 30 dates, or until the advisor's next event about it takes over.
@@ -71,10 +61,7 @@ spans as (
         item_spans.ends_on,
         1 as amount
     from item_spans
-    inner join measures
-        on
-            item_spans.kind = measures.kind
-            and (measures.outcome is null or item_spans.outcome = measures.outcome)
+    inner join measures on item_spans.kind = measures.kind
     -- One equality of expressions: with a condition on the left side besides, no engine hashes.
     left join first_sends
         on
@@ -82,9 +69,12 @@ spans as (
             = first_sends.content_id
             and first_sends.sent_date < {{ window_end() }}
     where
-        case measures.measure
+        (measures.outcome is null or item_spans.outcome = measures.outcome)
+        and case measures.measure
             when 'features_adopted'
-                then item_spans.item in (select features.feature from features)
+                then item_spans.item in (
+                    select features.feature from {{ ref('platform_features') }} as features
+                )
             when 'contents_on_time'
                 then
                     {{ milliseconds_between('item_spans.due_at', 'first_sends.sent_at') }}
@@ -95,14 +85,12 @@ spans as (
     select
         message_facts.advisor_id_hash,
         case message_facts.fact
-            when 'delivered' then 'delivered_of_sent'
-            else 'read_of_delivered'
+            when 'delivered' then 'delivered_of_sent' else 'read_of_delivered'
         end as measure,
         message_facts.fact_date as starts_on,
-        case message_facts.fact
-            when 'delivered' then message_facts.sent_date
-            else message_facts.delivered_date
-        end + 30 as ends_on,
+        30 + case message_facts.fact
+            when 'delivered' then message_facts.sent_date else message_facts.delivered_date
+        end as ends_on,
         1 as amount
     from message_facts
     where

@@ -1,8 +1,5 @@
 -- Grain: one row per date, scored advisor and sub-metric.
-{{ config(
-    pre_hook="{{ delete_window('as_of_date') }}",
-    indexes=btree([['as_of_date']])
-) }}
+{{ config(pre_hook="{{ delete_window('as_of_date') }}", indexes=btree([['as_of_date']])) }}
 
 {% set peer_weight = var('peer_weight') | float -%}
 with valued as (
@@ -46,9 +43,7 @@ judged as (
         {{ peer_percentile('compared.value', 'compared') }} as peer_percentile
     from compared
     left join platform
-        on
-            compared.as_of_date = platform.as_of_date
-            and compared.sub_metric = platform.sub_metric
+        on compared.as_of_date = platform.as_of_date and compared.sub_metric = platform.sub_metric
 ),
 
 excelled as (
@@ -74,23 +69,17 @@ attained as (
     from excelled
 ),
 
-scored as (
+shared as (
     select
         attained.*,
         (1 - {{ peer_weight }}) * attained.attainment
-        + {{ peer_weight }} * coalesce(attained.peer_percentile, attained.attainment) as score
-    from attained
-),
-
-shared as (
-    select
-        scored.*,
-        scored.component_weight * {{ rate(
-            'scored.valued_weight',
-            'sum(scored.valued_weight) over ('
-            ~ 'partition by scored.as_of_date, scored.advisor_id_hash, scored.component)'
+        + {{ peer_weight }} * coalesce(attained.peer_percentile, attained.attainment) as score,
+        attained.component_weight * {{ rate(
+            'attained.valued_weight',
+            'sum(attained.valued_weight) over ('
+            ~ 'partition by attained.as_of_date, attained.advisor_id_hash, attained.component)'
         ) }} as base_weight
-    from scored
+    from attained
 ),
 
 weighted as (

@@ -1,11 +1,9 @@
 -- Grain: one row per date and advisor with an advisory event in the 30 dates up to it.
-{{ config(
-    pre_hook="{{ delete_window('as_of_date') }}",
-    indexes=btree([['as_of_date']])
-) }}
+{{ config(pre_hook="{{ delete_window('as_of_date') }}", indexes=btree([['as_of_date']])) }}
 
 {% set daily_counts = advisor_daily_counts() -%}
 {% set span_counts = advisor_span_counts() -%}
+{% set counts = daily_counts + span_counts -%}
 with calendar as (
     select * from {{ ref('int_calendar') }}
 ),
@@ -20,10 +18,6 @@ spans as (
 
 tiers as (
     select * from {{ ref('int_advisor_tiers') }}
-),
-
-features as (
-    select * from {{ ref('platform_features') }}
 ),
 
 counted_days as (
@@ -46,14 +40,8 @@ active_spans as (
 ),
 
 -- What a day counted enters the window on its date and leaves it 30 dates later; a span likewise.
-moves as (
-    select
-        1 as sign,
-        0 as days_later
-    union all
-    select
-        -1 as sign,
-        30 as days_later
+moves (sign, days_later) as (
+    values (1, 0), (-1, 30)
 ),
 
 changes as (
@@ -79,7 +67,7 @@ changes as (
     select
         active_spans.advisor_id_hash,
         calendar.calendar_date as change_date,
-        {{ listed(daily_counts + span_counts, '0 as {name}') }}
+        {{ listed(counts, '0 as {name}') }}
     from active_spans
     inner join calendar
         on
@@ -88,28 +76,15 @@ changes as (
     where {{ in_window('calendar.calendar_date') }}
 ),
 
-daily_changes as (
+running as (
     select
         changes.advisor_id_hash,
-        changes.change_date,
-        {{ listed(daily_counts + span_counts, total('changes.{name}') ~ ' as {name}') }}
+        changes.change_date as as_of_date,
+        {{ listed(counts, running_total('changes.{name}', 'up_to_date') ~ ' as {name}') }}
     from changes
     where changes.change_date < {{ window_end() }}
     group by changes.advisor_id_hash, changes.change_date
-),
-
-running as (
-    select
-        daily_changes.advisor_id_hash,
-        daily_changes.change_date as as_of_date,
-        {{ listed(
-            daily_counts + span_counts,
-            'cast(sum(daily_changes.{name}) over up_to_date as bigint) as {name}'
-        ) }}
-    from daily_changes
-    window up_to_date as (
-        partition by daily_changes.advisor_id_hash order by daily_changes.change_date
-    )
+    window up_to_date as (partition by changes.advisor_id_hash order by changes.change_date)
 ),
 
 tier_spans as (
@@ -127,8 +102,10 @@ select
     running.advisor_id_hash,
     tier_spans.tier,
     cast(least(30, running.as_of_date - tier_spans.first_date + 1) as bigint) as period_days,
-    {{ listed(daily_counts + span_counts, 'running.{name}') }},
-    (select count(distinct features.feature) from features) as features_offered
+    {{ listed(counts, 'running.{name}') }},
+    (
+        select count(distinct features.feature) from {{ ref('platform_features') }} as features
+    ) as features_offered
 from running
 inner join calendar on running.as_of_date = calendar.calendar_date
 inner join tier_spans

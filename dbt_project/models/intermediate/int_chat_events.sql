@@ -4,20 +4,18 @@
     indexes=btree([['event_date'], ['chat_id', 'event_date']])
 ) }}
 
+{% set event = [
+    'event_date', 'chat_id', 'occurred_at', 'event_id', 'event_name', 'channel', 'user_id', 'agent_id',
+] -%}
+{#- What a message received begins, and what ends it. -#}
+{% set ends = {'waiting': 'message_sent', 'unresolved': 'chat_resolved'} -%}
 with messaging as (
     select * from {{ ref('stg_messaging') }}
 ),
 
 window_events as (
     select
-        messaging.event_date,
-        messaging.chat_id,
-        messaging.occurred_at,
-        messaging.event_id,
-        messaging.event_name,
-        messaging.channel,
-        messaging.user_id,
-        messaging.agent_id,
+        {{ listed(event, 'messaging.{name}') }},
         messaging.resolution_time_seconds,
         cast(null as timestamp) as waiting_since,
         cast(null as timestamp) as unresolved_since,
@@ -67,16 +65,13 @@ numbered as (
 seen as (
     select
         numbered.*,
+        {%- for state, end in ends.items() %}
         {{ is_open(
             'numbered.event_number',
-            "numbered.event_name = 'message_received' or numbered.waiting_since is not null",
-            "numbered.event_name = 'message_sent'", 'before_event'
-        ) }} as was_waiting,
-        {{ is_open(
-            'numbered.event_number',
-            "numbered.event_name = 'message_received' or numbered.unresolved_since is not null",
-            "numbered.event_name = 'chat_resolved'", 'before_event'
-        ) }} as was_unresolved,
+            "numbered.event_name = 'message_received' or numbered." ~ state ~ "_since is not null",
+            "numbered.event_name = '" ~ end ~ "'", 'before_event'
+        ) }} as was_{{ state }},
+        {%- endfor %}
         coalesce(numbered.event_date <> lead(numbered.event_date) over (
             partition by numbered.chat_id order by numbered.event_number
         ), true) as is_last_of_date
@@ -91,20 +86,15 @@ known as (
     select
         seen.*,
         seen.event_name = 'message_sent' and seen.was_waiting as is_response,
+        {%- for state, end in ends.items() %}
         seen.event_name = 'message_received'
-        or (seen.was_waiting and seen.event_name <> 'message_sent') as is_waiting,
-        seen.event_name = 'message_received'
-        or (seen.was_unresolved and seen.event_name <> 'chat_resolved') as is_unresolved,
+        or (seen.was_{{ state }} and seen.event_name <> '{{ end }}') as is_{{ state }},
         max(case
-            when seen.event_name = 'message_received' and not seen.was_waiting
+            when seen.event_name = 'message_received' and not seen.was_{{ state }}
                 then seen.occurred_at
-            else seen.waiting_since
-        end) over up_to_event as latest_wait,
-        max(case
-            when seen.event_name = 'message_received' and not seen.was_unresolved
-                then seen.occurred_at
-            else seen.unresolved_since
-        end) over up_to_event as latest_request,
+            else seen.{{ state }}_since
+        end) over up_to_event as latest_{{ state }}_since,
+        {%- endfor %}
         sum(case
             when seen.event_name = 'message_sent' and seen.was_waiting then 1
             else seen.responses
@@ -126,29 +116,22 @@ known as (
 )
 
 select
-    known.event_date,
-    known.chat_id,
-    known.occurred_at,
-    known.event_id,
-    known.event_name,
-    known.channel,
-    known.user_id,
-    known.agent_id,
-    case when known.is_response then known.latest_wait end as answered_wait,
+    {{ listed(event, 'known.{name}') }},
+    case when known.is_response then known.latest_waiting_since end as answered_wait,
     case
         when known.is_response
-            then {{ milliseconds_between('known.latest_wait', 'known.occurred_at') }}
+            then {{ milliseconds_between('known.latest_waiting_since', 'known.occurred_at') }}
     end as response_ms,
     case
         when known.event_name = 'chat_resolved' and known.was_unresolved
-            then {{ milliseconds_between('known.latest_request', 'known.occurred_at') }}
+            then {{ milliseconds_between('known.latest_unresolved_since', 'known.occurred_at') }}
     end as resolution_ms,
     case
         when not known.was_unresolved then known.resolution_time_seconds
     end as reported_resolution_seconds,
-    case when known.is_waiting then known.latest_wait end as waiting_since,
+    case when known.is_waiting then known.latest_waiting_since end as waiting_since,
     case when known.is_waiting then known.latest_channel end as waiting_channel,
-    case when known.is_unresolved then known.latest_request end as unresolved_since,
+    case when known.is_unresolved then known.latest_unresolved_since end as unresolved_since,
     cast(known.known_responses as bigint) as responses,
     known.latest_agent_id as chat_agent_id,
     known.is_last_of_date

@@ -4,6 +4,7 @@
     indexes=btree([['event_date'], ['order_id']])
 ) }}
 
+{% set event = ['event_date', 'order_id', 'occurred_at', 'event_id', 'event_name', 'decision'] -%}
 with orders as (
     select * from {{ ref('stg_orders') }}
 ),
@@ -46,15 +47,7 @@ order_events as (
     select * from window_events
     {%- if is_incremental() %}
     union all
-    select
-        past.event_date,
-        past.order_id,
-        past.occurred_at,
-        past.event_id,
-        past.event_name,
-        past.decision,
-        past.service_code,
-        past.reader_id
+    select {{ listed(event + ['service_code', 'reader_id'], 'past.{name}') }}
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
@@ -103,12 +96,7 @@ known as (
 )
 
 select
-    known.event_date,
-    known.order_id,
-    known.occurred_at,
-    known.event_id,
-    known.event_name,
-    known.decision,
+    {{ listed(event, 'known.{name}') }},
     coalesce(known.known_service_code, 'unknown') as service_code,
     coalesce(known.known_reader_id, 'unassigned') as reader_id,
     known.event_number,

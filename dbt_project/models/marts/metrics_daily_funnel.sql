@@ -1,144 +1,25 @@
 -- Grain: one row per metric_date, funnel and step that somebody reached.
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
-with recursive calendar as (
-    select * from {{ ref('int_calendar') }}
-),
-
-funnels as (
-    select * from {{ ref('funnels') }}
-),
-
-events as (
-    select * from {{ ref('int_funnel_events') }}
-),
-
--- An entry date comes up once for each funnel: on the date on which its window is over.
-due as (
-    select
-        calendar.calendar_date as metric_date,
-        calendar.calendar_date
-        - cast(ceil({{ rate('funnels.window_hours', 24) }}) as integer) as entry_date,
-        funnels.funnel,
-        funnels.event_name,
-        funnels.window_hours * 3600000 as window_ms
-    from calendar
-    inner join funnels on funnels.step = 1
-    where {{ in_window('calendar.calendar_date') }}
-),
-
-recent as (
-    select events.*
-    from events
-    where
-        events.event_date >= (select min(due.entry_date) from due)
-        and events.event_date < {{ window_end() }}
-),
-
--- Events of the users who entered, in order.
-numbered as (
-    select
-        recent.*,
-        row_number() over (
-            partition by recent.user_id order by {{ event_order('recent') }}
-        ) as event_number
-    from recent
-    where
-        recent.user_id in (
-            select entries.user_id
-            from recent as entries
-            inner join due
-                on entries.event_date = due.entry_date and entries.event_name = due.event_name
-        )
-),
-
--- The first later event that takes a user on, for each event from which it may.
-roles as (
-    select
-        later.funnel,
-        later.step,
-        funnels.event_name,
-        max(case when funnels.step < later.step then 1 else 0 end) as is_from,
-        max(case when funnels.step = later.step then 1 else 0 end) as is_to
-    from funnels as later
-    inner join funnels
-        on later.funnel = funnels.funnel and funnels.step in (later.step - 1, later.step)
-    where later.step > 1
-    group by later.funnel, later.step, funnels.event_name
-),
-
-links as materialized (
-    select
-        roles.funnel,
-        roles.step,
-        roles.is_from,
-        numbered.user_id,
-        numbered.event_number,
-        min(case when roles.is_to = 1 then numbered.event_number end) over following as next_number,
-        min(case when roles.is_to = 1 then numbered.occurred_at end) over following as next_at,
-        min(case when roles.is_to = 1 then numbered.event_date end) over following as next_date
-    from numbered
-    inner join roles on numbered.event_name = roles.event_name
-    -- Backwards, so that the frame grows: one that shrinks takes Postgres quadratic time.
-    window following as (
-        partition by numbered.user_id, roles.funnel, roles.step
-        order by numbered.event_number desc
-        rows between unbounded preceding and 1 preceding
-    )
-),
-
-reached as (
-    select
-        due.metric_date,
-        due.entry_date,
-        due.funnel,
-        due.window_ms,
-        numbered.user_id,
-        1 as step,
-        min(numbered.event_number) as event_number,
-        min(numbered.occurred_at) as entered_at,
-        min(numbered.occurred_at) as reached_at,
-        cast(null as bigint) as step_ms
-    from due
-    inner join numbered
-        on due.entry_date = numbered.event_date and due.event_name = numbered.event_name
-    group by due.metric_date, due.entry_date, due.funnel, due.window_ms, numbered.user_id
-    union all
-    select
-        reached.metric_date,
-        reached.entry_date,
-        reached.funnel,
-        reached.window_ms,
-        reached.user_id,
-        links.step,
-        links.next_number as event_number,
-        reached.entered_at,
-        links.next_at as reached_at,
-        {{ milliseconds_between('reached.reached_at', 'links.next_at') }} as step_ms
-    from reached
-    inner join links
-        on
-            reached.funnel = links.funnel
-            and reached.step + 1 = links.step
-            and reached.user_id = links.user_id
-            and reached.event_number = links.event_number
-            and links.is_from = 1
-    where
-        {{ milliseconds_between('reached.entered_at', 'links.next_at') }} <= reached.window_ms
-        -- Where clocks change a window may end a date later than the row may know of.
-        and links.next_date <= reached.metric_date
+with funnel_steps as (
+    select * from {{ ref('int_funnel_steps') }}
 ),
 
 counted as (
     select
-        reached.metric_date,
-        reached.entry_date,
-        reached.funnel,
-        reached.step,
+        funnel_steps.metric_date,
+        funnel_steps.entry_date,
+        funnel_steps.funnel,
+        funnel_steps.step,
         count(*) as users,
-        {{ percentile_seconds('reached.step_ms', 0.5) }} as median_seconds_from_previous
-    from reached
-    group by reached.metric_date, reached.entry_date, reached.funnel, reached.step
+        {{ percentile_seconds('funnel_steps.step_ms', 0.5) }} as median_seconds_from_previous
+    from funnel_steps
+    where {{ in_window('funnel_steps.metric_date') }}
+    group by
+        funnel_steps.metric_date,
+        funnel_steps.entry_date,
+        funnel_steps.funnel,
+        funnel_steps.step
 )
 
 select

@@ -8,6 +8,10 @@
     ])
 ) }}
 
+{% set key = [
+    'session_id', 'user_key_type', 'user_key', 'channel', 'session_date', 'session_start_at',
+    'session_number',
+] -%}
 with session_days as (
     select * from {{ ref('int_session_days') }}
 ),
@@ -69,15 +73,9 @@ converted as (
 
 sessions as (
     select
-        known_days.session_id,
-        known_days.user_key_type,
-        known_days.user_key,
-        known_days.channel,
-        known_days.session_date,
-        known_days.session_start_at,
+        {{ listed(key, 'known_days.{name}') }},
         max(known_days.last_at) as session_end_at,
         {{ total('known_days.event_count') }} as event_count,
-        known_days.session_number,
         {{ first_by('known_days.first_event_name', 'known_days.event_date') }} as first_event_name,
         {{ last_by('known_days.last_event_name', 'known_days.event_date') }} as last_event_name,
         {%- for column in origin_columns() %}
@@ -89,14 +87,7 @@ sessions as (
         ) }} as device_type,
         max(known_days.event_date) as session_end_date
     from known_days
-    group by
-        known_days.session_id,
-        known_days.user_key_type,
-        known_days.user_key,
-        known_days.channel,
-        known_days.session_date,
-        known_days.session_start_at,
-        known_days.session_number
+    group by {{ listed(key, 'known_days.{name}') }}
 )
 
 select
