@@ -30,6 +30,7 @@ from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from orchestration.identity import Link, chain
 from tests.facts import Row, read
+from tests.test_cli import tidemark
 from tests.test_marts_oracle import Lab
 
 START = date(2026, 1, 1)
@@ -408,8 +409,17 @@ def test_explain_and_revoke(settings: Settings, tmp_path: Path) -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="there is no user_identified event"):
         identity.revoke(settings, events[0]["event_id"], reason="no link")
-    done = identity.revoke(settings, events[2]["event_id"], reason="a shared device")
-    assert done.stale_from == date(2026, 3, 2) and done.stale_dates == 2
+    words = commands(settings, "explain", "+491701234567").splitlines()
+    assert words[0] == f"phone_hash {found.key[1]} is person {found.person_id}, 3 identifiers"
+    assert "  phone_hash " + found.key[1] + " = user_id ann, because" in words
+    assert sum("aaaaaaaa-0000-4000-8000-000000000001" in line for line in words) == 2
+    (shown,) = json.loads(commands(settings, "explain", "ann", "--json"))
+    assert shown["person_id"] == found.person_id and len(shown["members"]) == 3
+    revoked = commands(
+        settings, "revoke", str(events[2]["event_id"]), "--reason", "a shared device"
+    )
+    assert "2 dates from 2026-03-02 on are stale, run 'tidemark run'" in revoked
+    assert commands(settings, "list-conflicts").startswith("no conflicts")
     with pytest.raises(UserError, match="revoked already"):
         identity.revoke(settings, events[2]["event_id"], reason="again")
     summary = runs.run(settings)
@@ -426,6 +436,13 @@ def test_explain_and_revoke(settings: Settings, tmp_path: Path) -> None:
     assert identity.list_conflicts(settings) == []
     with pytest.raises(UserError, match="no identifier"):
         identity.explain(settings, "nobody")
+
+
+def commands(settings: Settings, *arguments: str) -> str:
+    """What a command on persons prints."""
+    done = tidemark(settings, "identity", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def timeline(settings: Settings, person: str) -> list[tuple[str, int]]:
