@@ -151,14 +151,16 @@ def build(
     *,
     full_refresh: bool = False,
     select: Sequence[str] = (),
+    tested: bool = True,
     on_event: Callable[[Any], None] | None = None,
 ) -> BuildResult:
-    """Run ``dbt build`` once for a window.
+    """Run ``dbt build`` once for a window; without data tests where ``tested`` is false.
 
     Unit tests are left out: they prove formulas, not data, and the test suite runs them.
     """
     arguments = [
         "build", "--exclude-resource-type", "unit_test",
+        *([] if tested else ["--exclude-resource-type", "test"]),
         "--vars", json.dumps(window.variables()),
         *project.arguments(), *QUIET, "--no-write-json",
         *(["--full-refresh"] if full_refresh else []),
