@@ -7,6 +7,7 @@ file and value to mend. That a seed has its columns is judged where a user's fil
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,13 @@ TRIGGER_RULES = ("score_below", "score_at_least", "weeks_declining")
 #: How far back advisor_interventions looks for falling weeks.
 MOST_WEEKS = 3
 
+AGENT_SCORES = ("quality_score", "conversion_score", "efficiency_score")
+AREA_COMPARISONS = ("above", "below", "at_least", "at_most")
+ALERT_TYPES = ("performance", "revenue", "satisfaction", "system")
+ALERT_SEVERITIES = ("low", "medium", "high", "critical")
+ALERT_SHARES = ("below_share_of_previous_date", "below_share_of_mean_of_7_dates")
+NUMBERS = ("bigint", "double precision")
+
 
 def _fail(seed: str, text: str) -> None:
     raise UserError(f"{seed}.csv: {text}")
@@ -33,9 +41,12 @@ def _fail(seed: str, text: str) -> None:
 
 def _number(seed: str, row: Row, column: str) -> float:
     try:
-        return float(row[column])
+        number = float(row[column])
     except ValueError:
-        raise UserError(f"{seed}.csv: {column} is {row[column]!r}; write a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        _fail(seed, f"{column} is {row[column]!r}; write a number")
+    return number
 
 
 def _known(seed: str, column: str, name: str, names: Iterable[str]) -> None:
@@ -55,10 +66,16 @@ def _hundred(seed: str, what: str, weights: Iterable[float]) -> None:
         _fail(seed, f"{what} add up to {total:g}; they must add up to 100")
 
 
-def _columns(project: Path, model: str) -> list[str]:
+def _columns(project: Path, model: str, kinds: Sequence[str] = ()) -> list[str]:
+    """Return the columns of a model's contract, or those of some data types."""
     (path,) = (project / "models").rglob(f"{model}.yml")
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [column["name"] for column in document["models"][0]["columns"]]
+    columns = yaml.safe_load(path.read_text(encoding="utf-8"))["models"][0]["columns"]
+    return [column["name"] for column in columns if not kinds or column["data_type"] in kinds]
+
+
+def _variables(project: Path) -> Mapping[str, Any]:
+    document = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
+    return document.get("vars") or {}
 
 
 def platform_features(rows: Sequence[Row], project: Path) -> None:
@@ -145,6 +162,69 @@ def advisor_triggers(rows: Sequence[Row], project: Path) -> None:
             _fail(seed, f"threshold of {row['trigger']} is {threshold:g}; use 1 to {MOST_WEEKS}")
 
 
+def agent_scores(rows: Sequence[Row], project: Path) -> None:
+    """Every score has its weight, and weights add up to 100."""
+    seed = "agent_scores"
+    _unique(seed, "score", rows)
+    for row in rows:
+        _known(seed, "score", row["score"], AGENT_SCORES)
+        if _number(seed, row, "weight") < 0:
+            _fail(seed, f"weight of {row['score']} is below 0")
+    if missing := [name for name in AGENT_SCORES if name not in {row["score"] for row in rows}]:
+        _fail(seed, f"the weight of {', '.join(missing)} is missing")
+    _hundred(seed, "weights", (float(row["weight"]) for row in rows))
+
+
+def agent_grades(rows: Sequence[Row], project: Path) -> None:
+    """Each grade begins at a score of its own, one of them at 0."""
+    seed = "agent_grades"
+    _unique(seed, "grade", rows)
+    minima = [_number(seed, row, "minimum_score") for row in rows]
+    for minimum, count in Counter(minima).items():
+        if count > 1:
+            _fail(seed, f"minimum_score {minimum:g} stands {count} times; each grade needs its own")
+        if not 0 <= minimum <= 100:
+            _fail(seed, f"minimum_score is {minimum:g}; use a number from 0 to 100")
+    if 0 not in minima:
+        _fail(seed, "no grade begins at 0; a score below all of them would have none")
+
+
+def agent_areas(rows: Sequence[Row], project: Path) -> None:
+    """Areas have a name and a place of their own, and judge a rate or an average."""
+    seed = "agent_areas"
+    _unique(seed, "code", rows)
+    _unique(seed, "position", rows)
+    averages = _columns(project, "agent_performance", ["double precision"])
+    for row in rows:
+        if not row["position"].isdigit():
+            _fail(seed, f"position is {row['position']!r}; use a whole number")
+        if "," in row["code"]:
+            _fail(seed, f"code is {row['code']!r}; commas are what codes are joined with")
+        _known(seed, "metric", row["metric"], [n for n in averages if not n.endswith("_score")])
+        for what in ("strength", "improvement"):
+            _known(seed, f"{what}_comparison", row[f"{what}_comparison"], AREA_COMPARISONS)
+            _number(seed, row, f"{what}_threshold")
+
+
+def alert_rules(rows: Sequence[Row], project: Path) -> None:
+    """Each rule names a number that there is, and what makes it an alert."""
+    seed = "alert_rules"
+    _unique(seed, "rule", rows)
+    relations = _variables(project).get("alert_relations") or {}
+    for row in rows:
+        _known(seed, "type", row["type"], ALERT_TYPES)
+        _known(seed, "severity", row["severity"], ALERT_SEVERITIES)
+        _known(seed, "relation", row["relation"], relations)
+        keys = relations[row["relation"]]["keys"]
+        metrics = [n for n in _columns(project, row["relation"], NUMBERS) if n not in keys]
+        _known(seed, "metric", row["metric"], metrics)
+        _known(seed, "comparison", row["comparison"], ("above", "below", *ALERT_SHARES))
+        if _number(seed, row, "threshold") <= 0 and row["comparison"] in ALERT_SHARES:
+            _fail(seed, f"threshold of {row['rule']} is a share; it must be above 0")
+        if not row["message"]:
+            _fail(seed, f"message of {row['rule']} is missing; say what is wrong")
+
+
 #: Seed -> what must hold of it.
 RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "platform_features": platform_features,
@@ -152,6 +232,10 @@ RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "advisor_tiers": advisor_tiers,
     "advisor_categories": advisor_categories,
     "advisor_triggers": advisor_triggers,
+    "agent_scores": agent_scores,
+    "agent_grades": agent_grades,
+    "agent_areas": agent_areas,
+    "alert_rules": alert_rules,
 }
 
 
@@ -165,7 +249,11 @@ def settings_of_metrics(variables: Mapping[str, Any]) -> None:
     share = variables.get("peer_weight", 0)
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         raise UserError(f"dbt_project.yml: peer_weight is {share!r}; use a number from 0 to 1")
-    for name, least in (("min_peer_group_size", 1), ("on_time_tolerance_seconds", 0)):
+    for name, least in (
+        ("min_peer_group_size", 1),
+        ("on_time_tolerance_seconds", 0),
+        ("revenue_target_cents_per_conversation", 1),
+    ):
         value = variables.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(
@@ -187,5 +275,4 @@ def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
     for name, rows in seeds.items():
         if name in RULES:
             RULES[name](rows, project)
-    document = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
-    settings_of_metrics(document.get("vars") or {})
+    settings_of_metrics(_variables(project))
