@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ AGENT_SCORES = ("quality_score", "conversion_score", "efficiency_score")
 AREA_COMPARISONS = ("above", "below", "at_least", "at_most")
 ALERT_TYPES = ("performance", "revenue", "satisfaction", "system")
 ALERT_SEVERITIES = ("low", "medium", "high", "critical")
+MONITORED_AGGREGATES = ("sum", "mean", "max")
 ALERT_SHARES = ("below_share_of_previous_date", "below_share_of_mean_of_7_dates")
 NUMBERS = ("bigint", "double precision")
 
@@ -225,6 +227,107 @@ def alert_rules(rows: Sequence[Row], project: Path) -> None:
             _fail(seed, f"message of {row['rule']} is missing; say what is wrong")
 
 
+def _optional(seed: str, row: Row, column: str, least: float, *, whole: bool = False) -> None:
+    if not row[column]:
+        return
+    number = _number(seed, row, column)
+    if number < least or (whole and not number.is_integer()):
+        kind = "a whole number" if whole else "a number"
+        _fail(seed, f"{column} of {row['rule']} is {row[column]}; use {kind} from {least:g} on")
+
+
+def alert_policies(rows: Sequence[Row], project: Path) -> None:
+    """Numbers that make sense; that a rule exists is not asked: either file may be a user's."""
+    seed = "alert_policies"
+    _unique(seed, "rule", rows)
+    relations = _variables(project).get("alert_relations") or {}
+    samples = {name for relation in relations for name in _columns(project, relation, NUMBERS)}
+    for row in rows:
+        if row["sample_metric"] and row["sample_metric"] not in samples:
+            _fail(
+                seed,
+                f"sample_metric of {row['rule']} is {row['sample_metric']!r}; "
+                "name a number of the rule's mart, such as conversations",
+            )
+        if bool(row["sample_metric"]) != bool(row["minimum_sample"]):
+            _fail(
+                seed, f"{row['rule']} needs both a sample_metric and a minimum_sample, or neither"
+            )
+        _optional(seed, row, "minimum_sample", 0)
+        if row["clear_threshold"]:
+            _number(seed, row, "clear_threshold")
+        _optional(seed, row, "resolve_after_dates", 1, whole=True)
+        _optional(seed, row, "cool_down_dates", 0, whole=True)
+
+
+def monitored_metrics(rows: Sequence[Row], project: Path) -> None:
+    """Each names a number that there is, once, and how the rows of a date become one."""
+    seed = "monitored_metrics"
+    relations = _variables(project).get("alert_relations") or {}
+    for (relation, metric), count in Counter((r["relation"], r["metric"]) for r in rows).items():
+        if count > 1:
+            _fail(seed, f"{relation}, {metric} stands {count} times; once is enough")
+    for row in rows:
+        _known(seed, "relation", row["relation"], relations)
+        keys = relations[row["relation"]]["keys"]
+        numbers = [n for n in _columns(project, row["relation"], NUMBERS) if n not in keys]
+        _known(seed, "metric", row["metric"], numbers)
+        _known(seed, "aggregate", row["aggregate"], MONITORED_AGGREGATES)
+        if row["weight"]:
+            _known(seed, "weight", row["weight"], numbers)
+            if row["aggregate"] != "mean":
+                _fail(seed, f"weight of {row['metric']} is {row['weight']!r}; only a mean has one")
+        if _number(seed, row, "least_spread") <= 0:
+            _fail(seed, f"least_spread of {row['metric']} must be above 0")
+
+
+def _day(seed: str, row: Row, column: str) -> None:
+    try:
+        date.fromisoformat(row[column])
+    except ValueError:
+        _fail(seed, f"{column} is {row[column]!r}; write a date as 2026-01-31")
+
+
+def _amount(seed: str, row: Row, column: str) -> None:
+    if not row[column].isascii() or not row[column].isdigit() or len(row[column]) > 18:
+        _fail(seed, f"{column} is {row[column]!r}; write a whole number from 0 on")
+
+
+def _code(seed: str, row: Row, column: str, letters: int, *, others: Sequence[str] = ()) -> None:
+    code = row[column]
+    if code in others or (len(code) == letters and code.isascii() and code.isalpha()
+                          and code.isupper()):  # fmt: skip
+        return
+    _fail(seed, f"{column} is {code!r}; write {letters} capitals"
+                + "".join(f" or {other or 'nothing'}" for other in others))  # fmt: skip
+
+
+def campaign_spend(rows: Sequence[Row], project: Path) -> None:
+    """Dates and amounts; several of one campaign and date add up."""
+    seed = "campaign_spend"
+    for row in rows:
+        _day(seed, row, "spend_date")
+        _amount(seed, row, "amount_cents")
+        _code(seed, row, "currency", 3, others=("",))
+
+
+def message_rates(rows: Sequence[Row], project: Path) -> None:
+    """One price for a type, category and country from a date on."""
+    seed = "message_rates"
+    keys = ("pricing_type", "category", "country_code", "valid_from")
+    for row in rows:
+        for column in ("pricing_type", "category"):
+            if not row[column]:
+                _fail(seed, f"{column} is missing; write it as events do, such as regular")
+        _code(seed, row, "country_code", 2, others=("*",))
+        _day(seed, row, "valid_from")
+        _amount(seed, row, "price_micros")
+        _code(seed, row, "currency", 3)
+    for key, count in Counter(tuple(row[name] for name in keys) for row in rows).items():
+        if count > 1:
+            _fail(seed, f"{', '.join(key)} stands {count} times; each date has one price")
+
+
 #: Seed -> what must hold of it.
 RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "platform_features": platform_features,
@@ -236,6 +339,10 @@ RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "agent_grades": agent_grades,
     "agent_areas": agent_areas,
     "alert_rules": alert_rules,
+    "campaign_spend": campaign_spend,
+    "message_rates": message_rates,
+    "alert_policies": alert_policies,
+    "monitored_metrics": monitored_metrics,
 }
 
 
@@ -249,16 +356,54 @@ def settings_of_metrics(variables: Mapping[str, Any]) -> None:
     share = variables.get("peer_weight", 0)
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         raise UserError(f"dbt_project.yml: peer_weight is {share!r}; use a number from 0 to 1")
+    for name in ("attribution_window_days", "attribution_half_life_days"):
+        value = variables.get(name, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 366:
+            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a whole number 1 to 366")
+    share = variables.get("attribution_end_share", 0)
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 0.5:
+        raise UserError(
+            f"dbt_project.yml: attribution_end_share is {share!r}; use a number from 0 to 0.5"
+        )
     for name, least in (
         ("min_peer_group_size", 1),
         ("on_time_tolerance_seconds", 0),
         ("revenue_target_cents_per_conversation", 1),
+        ("churn_horizon_days", 1),
+        ("churn_fit_weeks", 1),
+        ("churn_prior_weight", 1),
+        ("customer_recent_days", 1),
+        ("alert_resolve_after_dates", 1),
+        ("alert_cool_down_dates", 0),
+        ("anomaly_weeks", 1),
+        ("anomaly_minimum_values", 1),
     ):
         value = variables.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(
                 f"dbt_project.yml: {name} is {value!r}; use a whole number from {least} on"
             )
+    for name in ("anomaly_threshold", "anomaly_least_spread_share"):
+        value = variables.get(name, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
+            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a number from 0 on")
+
+
+def settings_of_customers(variables: Mapping[str, Any]) -> None:
+    """Judge the vars of dbt_project.yml that the churn model and segments of customers read.
+
+    Raises:
+        UserError: names the var and what it may be.
+
+    """
+    for name in ("at_risk_churn_risk", "high_value_percentile"):
+        share = variables.get(name, 0)
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
+            raise UserError(f"dbt_project.yml: {name} is {share!r}; use a number from 0 to 1")
+    prior = variables.get("churn_prior", {})
+    for name, value in prior.items() if isinstance(prior, dict) else [("churn_prior", prior)]:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a number above 0")
 
 
 def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
@@ -276,3 +421,4 @@ def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
         if name in RULES:
             RULES[name](rows, project)
     settings_of_metrics(_variables(project))
+    settings_of_customers(_variables(project))

@@ -118,6 +118,26 @@ def conversation_events(rng: random.Random, *, days: int, count: int) -> list[Ro
             made.append(_record(rng, at, f"conv{number}", agent))
         if rng.random() < 0.2:
             made[-1]["context"] = context(rng)
+    return [*made, *_agent_events(pool, [*agents, *lonely, "costly"], count=count // 4)]
+
+
+def _agent_events(pool: Sequence[datetime], agents: Sequence[str], *, count: int) -> list[Row]:
+    """Agents who are set up, paused and billed, in two currencies; one of them does nothing else."""
+    # A source of their own: what is drawn before and after them stays as it was.
+    rng = random.Random(f"{min(pool)} {count}")
+    made = []
+    for _ in range(count):
+        at, agent = rng.choice(pool), rng.choice(agents)
+        name = rng.choice(("agent_created", "agent_status_changed", "usage_billed", "usage_billed"))
+        if name == "usage_billed":
+            made.append(event(rng, name, at, agent_id=agent, units=rng.choice((None, 2.5)),
+                              amount_cents=rng.choice((0, 1, 777)),
+                              currency=rng.choice(("USD", "USD", "EUR"))))  # fmt: skip
+        elif name == "agent_status_changed":
+            status = rng.choice(("active", "paused", "archived"))
+            made.append(event(rng, name, at, agent_id=agent, status=status))
+        else:
+            made.append(event(rng, name, at, agent_id=agent))
     return made
 
 

@@ -28,8 +28,12 @@ from tests.oracle_agents import (
     alerts,
     expected_agent_marts,
 )
+from tests.oracle_alerts import ALERT_GRAINS, ALERT_STATES, expected_alert_marts
+from tests.oracle_attribution import ATTRIBUTION_GRAINS, expected_attribution
+from tests.oracle_customers import CUSTOMER_GRAINS, CUSTOMER_STATES, expected_customers
 from tests.oracle_journeys import JOURNEY_GRAINS, JOURNEY_STATES, expected_journeys
 from tests.oracle_market import MARKET_GRAINS, expected_market_marts
+from tests.oracle_message_costs import MESSAGE_COST_GRAINS, expected_message_costs
 from tests.oracle_regions import REGION_GRAINS, heatmap, regions
 
 RETENTION_DAYS = (1, 7, 14, 30, 60, 90)
@@ -48,11 +52,17 @@ GRAINS: dict[str, tuple[str, ...]] = {
     **JOURNEY_GRAINS,
     **AGENT_GRAINS,
     **MARKET_GRAINS,
+    **ATTRIBUTION_GRAINS,
+    **MESSAGE_COST_GRAINS,
+    **CUSTOMER_GRAINS,
+    **ALERT_GRAINS,
 }
 
 #: Relations that hold once nothing is stale: they show the state at the end of the last date run,
 #: or compare rows of other marts with those of earlier dates.
-STATE_RELATIONS = frozenset({"conversations", "alerts", *JOURNEY_STATES})
+STATE_RELATIONS = frozenset(
+    {"conversations", "alerts", *JOURNEY_STATES, *CUSTOMER_STATES, *ALERT_STATES}
+)
 
 
 def date_column(relation: str) -> str:
@@ -444,5 +454,9 @@ def expected_marts(
         **expected_journeys(facts, through),
         **expected_agent_marts(facts, dates, Rates()),
         **expected_market_marts(facts, dates),
+        **expected_attribution(facts, dates),
+        **expected_message_costs(facts),
+        **expected_customers(facts, through),
     }
+    marts |= expected_alert_marts(marts, facts, dates, GRAINS, date_column, alert_rules())
     return marts | {"alerts": alerts(marts, GRAINS, date_column, alert_rules())}

@@ -20,7 +20,7 @@ import yaml
 
 from orchestration.dbt_project import PROJECT_DIR, DbtProject, seed_rows
 from orchestration.dbt_runner import Window, build
-from orchestration.reference_data import _columns
+from orchestration.reference_data import NUMBERS, _columns
 from orchestration.relations import marts
 from tests.agent_worlds import conversation_events
 from tests.facts import Row, read
@@ -208,18 +208,31 @@ def _document(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def test_alert_relations_are_the_marts_as_they_are() -> None:
-    """Date and keys of each relation name its rows; past dates of none are rewritten."""
-    relations = _document(PROJECT_DIR / "dbt_project.yml")["vars"]["alert_relations"]
+def test_alert_relations_are_all_marts_that_alerts_can_read(duckdb_lab: Lab) -> None:
+    """Every mart of numbers by date, but those whose past is rewritten and those of persons."""
     # Functions of the metric_date of the row, and of the retention day.
     derived = {"week_start", "cohort_date"}
-    for name, spec in relations.items():
-        meta = _document(PROJECT_DIR / "models" / "marts" / f"{name}.yml")["models"][0]["config"]
-        assert spec["date_column"] == meta["meta"]["window_column"], name
-        assert not meta["meta"].get("rewrites_history"), name
-        named, grain = {spec["date_column"], *spec["keys"]}, set(meta["meta"]["grain"])
-        assert named - grain <= {spec["date_column"], "retention_day"}, name
-        assert grain - named <= derived, name
+    expected = {}
+    for node in DbtProject(duckdb_lab.settings).manifest["nodes"].values():
+        if node["resource_type"] != "model" or node["fqn"][1] != "marts":
+            continue
+        meta = node["config"]["meta"]
+        dated, grain = meta.get("window_column"), meta["grain"]
+        numbers = {
+            name
+            for name, column in node["columns"].items()
+            if column["data_type"] in NUMBERS and name not in grain
+        }
+        left_out = ("rewrites_history", "since_column", "person_columns")
+        if dated and numbers and not any(meta.get(reason) for reason in left_out):
+            keys = [name for name in grain if name not in derived | {dated}]
+            expected[node["name"]] = {"date_column": dated, "keys": keys}
+    relations = _document(PROJECT_DIR / "dbt_project.yml")["vars"]["alert_relations"]
+    assert relations == expected
+    # What ``alerts`` reads is what it may read.
+    built = DbtProject(duckdb_lab.settings).manifest["nodes"]["model.tidemark.alerts"]
+    read_marts = {name.rsplit(".", 1)[1] for name in built["depends_on"]["nodes"]}
+    assert read_marts == expected.keys() | {"alert_rules"}
 
 
 def test_areas_may_name_what_the_macro_knows() -> None:

@@ -77,9 +77,7 @@ days as (
     select
         past.event_date,
         past.project_id,
-        0 as impressions,
-        0 as clicks,
-        0 as conversions,
+        {{ listed(['impressions', 'clicks', 'conversions'], '0 as {name}') }},
         past.cumulative_revenue_cents as revenue_cents,
         past.budget_cents as told_budget_cents,
         true as tells_budget
@@ -111,12 +109,9 @@ known as (
 )
 
 select
-    known.event_date,
-    known.project_id,
-    known.impressions,
-    known.clicks,
-    known.conversions,
-    known.revenue_cents,
+    {{ listed([
+        'event_date', 'project_id', 'impressions', 'clicks', 'conversions', 'revenue_cents',
+    ], 'known.{name}') }},
     cast(known.cumulative_revenue_cents as bigint) as cumulative_revenue_cents,
     known.budget_cents
 from known
