@@ -23,6 +23,9 @@ _SCHEME = re.compile(r"^(?:tel|sms|whatsapp|mailto)\s*:\s*", re.IGNORECASE)
 _PHONE = re.compile(r"\+[\s\-‐-―.()/·\u2060]*\d(?:[\s\-‐-―.()/·\u2060]*\d){7,14}")
 _EMAIL = re.compile(r"[^\s@<>\",;:]+@[^\s@<>\",;:]+\.[^\W\d_]{2,}")
 
+#: The user (and password) that an address of a page may name in front of its host.
+_URL_USER = re.compile(r"^(\s*(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2})[^/?#\\]*@", re.IGNORECASE)
+
 _TEXT_EMAIL = re.compile(r"[\w.%+'\-]+@[\w\-]+(?:\.[\w\-]+)*\.[^\W\d_]{2,}")
 _TEXT_PHONE = re.compile(
     r"(?<![\w.])(?:\+[\s\-.()/]*|00)\d(?:[\s\-‐-―.()/]{0,3}\d){7,14}(?!\d)"
@@ -165,7 +168,12 @@ def redact(text: str) -> str:
 
 
 def redact_url(url: str) -> str:
-    """Replace e-mail addresses and phone numbers with a plus sign inside an address of a page."""
+    """Replace e-mail addresses and phone numbers with a plus sign inside an address of a page.
+
+    The user in front of the host is taken out first: `ann:pw@example.com` would be taken for an
+    e-mail address, and the host be lost with it.
+    """
+    url = _URL_USER.sub(r"\1", url)
     text = url.replace("%40", "@").replace("%2B", "+").replace("%2b", "+")
     redacted = _TEXT_EMAIL.sub("[email]", text)
     redacted = re.sub(r"\+\d(?:[\s\-.()]?\d){7,14}(?!\d)", "[phone]", redacted)

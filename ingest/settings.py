@@ -29,6 +29,7 @@ VARIABLES: dict[str, str] = {
     "TIDEMARK_ENV": "dev (default), ci or prod; only dev may use the development key",
     "TIDEMARK_TIMEZONE": "business time zone, an IANA name (default UTC)",
     "TIDEMARK_SEEDS": "folder whose CSV files replace seeds of the same name",
+    "TIDEMARK_ALERT_WEBHOOK": "address that gets a POST when an episode of alerts opens or ends",
 }
 
 #: Set by the project itself for the programs it starts; never by a user.
@@ -62,6 +63,7 @@ class Settings:
     environment: str
     timezone: str
     seeds: Path | None
+    alert_webhook: str | None = None
 
     @property
     def warehouse_path(self) -> Path:
@@ -114,6 +116,15 @@ def parse_hash_keys(text: str) -> tuple[HashKey, ...]:
     return tuple(keys)
 
 
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        found = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return found and text.isascii() and text.isprintable() and " " not in text
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings.
 
@@ -163,6 +174,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     seeds = env.get("TIDEMARK_SEEDS") or None
     if seeds and not Path(seeds).is_dir():
         raise SettingsError(f"TIDEMARK_SEEDS: {seeds} is not a folder")
+    webhook = env.get("TIDEMARK_ALERT_WEBHOOK") or None
+    if webhook and not _is_web_address(webhook):
+        # Not shown: addresses of webhooks hold secrets.
+        raise SettingsError(
+            "TIDEMARK_ALERT_WEBHOOK is no web address; write it as https://host/path"
+        )
     return Settings(
         home=Path(env.get("TIDEMARK_HOME") or "data").absolute(),
         target=target,
@@ -171,4 +188,5 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         environment=environment,
         timezone=timezone,
         seeds=Path(seeds).absolute() if seeds else None,
+        alert_webhook=webhook,
     )

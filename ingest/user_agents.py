@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 
-#: Robots, and the programs that fetch a page to show a preview of a shared link.
+#: Robots, and the programs that fetch a page to show a preview of a shared link. Most of them name
+#: the page of their operator behind a plus sign, which no browser does. Cubot makes phones.
 _ROBOT = re.compile(
-    r"bot\b|bot[/;\s]|crawl|spider|slurp|facebookexternalhit|facebookcatalog|preview|^whatsapp/"
+    r"(?<!cu)bot(?:\b|_)|crawl|spider|slurp|facebookexternalhit|facebookcatalog|preview|^whatsapp/"
     r"|skypeuripreview|headless|lighthouse|curl/|wget/|python-|go-http-client|java/|okhttp"
-    r"|monitor|pingdom|http-?client|libwww|axios|node-fetch",
+    r"|monitor|pingdom|http-?client|libwww|axios|node-fetch|\+https?://|meta-external"
+    r"|mediapartners-google|google-inspectiontool|slack-imgproxy|embedly|iframely|vkshare"
+    r"|ia_archiver|kakaotalk-scrap",
     re.IGNORECASE,
 )
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|playbook|nexus (?:7|9|10)|sm-t\d", re.IGNORECASE)

@@ -1,14 +1,15 @@
-"""How well numbers foretell who leaves: ranking, calibration, and a verdict in words.
+"""How well numbers foretell what happens: ranking, calibration, and a verdict in words.
 
-Belongs here: pure functions of arrays. What makes the arrays belongs in
-``orchestration.backtest_run``, what prints the report in ``orchestration.backtest_shown``; the
-score itself is the models'.
+Belongs here: pure functions of arrays, the same whoever is judged. Who that is belongs in
+``orchestration.backtest_advisors`` and ``orchestration.backtest_customers``, where their events
+come from in ``orchestration.backtest_home``; how a report looks in
+``orchestration.backtest_shown``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,26 +27,11 @@ FEWEST_RESAMPLES = 100
 #: Two-sided 95 %.
 Z = 1.959963984540054
 
-SCORE = "health_score"
-
-#: What is judged, in words; what is not a component or the score is a baseline.
-WORDS = {
-    SCORE: "health score",
-    "days_since_last_event": "baseline: days since the last event",
-    "messages_sent_30d": "baseline: messages sent in 30 days",
-    "content_creation_consistency": "content creation consistency",
-    "delivery_performance": "delivery performance",
-    "client_engagement_effectiveness": "client engagement effectiveness",
-    "platform_utilization": "platform utilization",
-}
-BASELINES = ("days_since_last_event", "messages_sent_30d")
-COMPONENTS = tuple(WORDS)[3:]
-
 
 # -- statistics ----------------------------------------------------------------------------------
 
 
-def auc(risk: Floats, churned: Flags, weights: Floats | None = None) -> float | None:
+def auc(risk: NDArray[Any], churned: Flags, weights: Floats | None = None) -> float | None:
     """Return the chance that who churned had the higher risk; ties count one half.
 
     ``risk`` and ``churned`` are of equal length, ``weights`` counts each pair so many times. None
@@ -62,16 +48,17 @@ def auc(risk: Floats, churned: Flags, weights: Floats | None = None) -> float | 
     return float((left * (below + stayed / 2)).sum() / pairs)
 
 
-def resampled(advisor: NDArray[np.int64], *, seed: int = RESAMPLING_SEED) -> Iterator[Floats]:
-    """Give weights of the rows of resampled advisors: all rows of one or none, repeated alike.
+def resampled(unit: NDArray[np.int64], *, seed: int = RESAMPLING_SEED) -> Iterator[Floats]:
+    """Give weights of the rows of resampled units: all rows of one or none, repeated alike.
 
-    Rows of one advisor are alike; drawing them one by one would make every interval too narrow.
+    Rows of one unit (an advisor, a customer) are alike; drawing them one by one would make every
+    interval too narrow.
     """
     rng = np.random.default_rng(seed)
-    count = int(advisor.max()) + 1 if len(advisor) else 0
+    count = int(unit.max()) + 1 if len(unit) else 0
     for _ in range(RESAMPLES if count else 0):
         drawn = np.bincount(rng.integers(0, count, count), minlength=count)
-        yield drawn[advisor].astype(float)
+        yield drawn[unit].astype(float)
 
 
 def interval(values: Sequence[float | None]) -> tuple[float, float] | None:
@@ -93,157 +80,89 @@ def wilson(hits: int, count: int) -> tuple[float, float] | None:
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
-@dataclass(frozen=True)
-class Band:
-    """A band of health scores: churn rate of one half of the advisors beside that of the other."""
-
-    category: str
-    low: int
-    high: int
-    fitted_on: int
-    expected: float | None
-    advisor_dates: int
-    churned: int
-    observed: float | None
-    interval: tuple[float, float] | None
+def brier(probability: Floats, happened: Flags) -> float | None:
+    """Return the mean squared error of probabilities (Brier 1950); None of nothing."""
+    return float(np.mean((probability - happened) ** 2)) if len(happened) else None
 
 
-def calibration(
-    score: NDArray[np.int64],
-    churned: Flags,
-    fitting: Flags,
-    bands: Sequence[tuple[str, int]],
-) -> tuple[Band, ...]:
-    """Fit the churn rate of each band where ``fitting`` holds and compare it where it does not.
-
-    ``bands`` are (category, lowest score); each ends below the next, the last one at 100.
-    """
-    ordered = sorted(bands, key=lambda band: band[1])
-    ends = [low - 1 for _, low in ordered[1:]] + [100]
-    made = []
-    for (category, low), high in zip(ordered, ends, strict=True):
-        inside = (score >= low) & (score <= high)
-        fit, test = inside & fitting, inside & ~fitting
-        count, hits = int(test.sum()), int(churned[test].sum())
-        made.append(
-            Band(
-                category=category,
-                low=low,
-                high=high,
-                fitted_on=int(fit.sum()),
-                expected=float(churned[fit].mean()) if fit.any() else None,
-                advisor_dates=count,
-                churned=hits,
-                observed=hits / count if count else None,
-                interval=wilson(hits, count),
-            )
-        )
-    return tuple(made)
-
-
-# -- judging -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One row per advisor and date, as arrays of equal length.
-
-    ``advisor`` numbers advisors from 0 in the order of their ids; ``risks`` holds what is judged,
-    turned so that more is more likely to churn, nan where it is unknown.
-    """
-
-    advisor: NDArray[np.int64]
-    churned: Flags
-    score: NDArray[np.int64]
-    risks: Mapping[str, Floats]
+# -- ranking -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Signal:
-    """How well one number ranks who will churn; ``lead``: AUC of the health score less this."""
+    """How well one number ranks what happens; ``lead``: AUC of what is judged less this."""
 
     name: str
-    advisor_dates: int
+    rows: int
     auc: float | None
     interval: tuple[float, float] | None
     lead: float | None = None
     lead_interval: tuple[float, float] | None = None
+    brier: float | None = None
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a backtest found, and of what."""
+def ranking(
+    risks: Mapping[str, Floats],
+    happened: Flags,
+    unit: NDArray[np.int64],
+    *,
+    of: str,
+    rivals: Sequence[str],
+) -> tuple[Signal, ...]:
+    """Judge every signal by AUC, and how far ``of`` leads its ``rivals``.
 
-    made: Mapping[str, Any]
-    advisor_dates: int
-    advisors: int
-    churned_dates: int
-    churners: int
-    signals: tuple[Signal, ...]
-    bands: tuple[Band, ...]
-    verdict: tuple[str, ...]
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the same as nested dicts and lists."""
-        return asdict(self)
-
-
-def judge(
-    sample: Sample, bands: Sequence[tuple[str, int]], made: Mapping[str, Any] | None = None
-) -> Report:
-    """Judge a sample: ranking of every signal, calibration of the score, and a verdict in words."""
-    score = sample.risks[SCORE]
-    draws: dict[str, list[float | None]] = {name: [] for name in sample.risks}
-    leads: dict[str, list[float | None]] = {name: [] for name in BASELINES}
-    known = {name: ~np.isnan(risk) for name, risk in sample.risks.items()}
-    for weights in resampled(sample.advisor):
+    ``risks`` are arrays of equal length, more being more likely to happen, nan where unknown;
+    ``unit`` numbers from 0 who a row is about: intervals come from resampling whole units.
+    """
+    draws: dict[str, list[float | None]] = {name: [] for name in risks}
+    leads: dict[str, list[float | None]] = {name: [] for name in rivals}
+    known = {name: ~np.isnan(risk) for name, risk in risks.items()}
+    # Places once, not in every resample: sorting is what costs.
+    placed = {name: np.unique(risk, return_inverse=True)[1] for name, risk in risks.items()}
+    for weights in resampled(unit):
         found = {
-            name: auc(risk[known[name]], sample.churned[known[name]], weights[known[name]])
-            for name, risk in sample.risks.items()
+            name: auc(placed[name][known[name]], happened[known[name]], weights[known[name]])
+            for name in risks
         }
         for name, value in found.items():
             draws[name].append(value)
-        for name in BASELINES:
-            here, there = found[SCORE], found[name]
+        for name in rivals:
+            here, there = found[of], found[name]
             leads[name].append(here - there if here is not None and there is not None else None)
-    whole = auc(score, sample.churned)
+    whole = auc(risks[of], happened)
     signals = []
-    for name, risk in sample.risks.items():
-        own = auc(risk[known[name]], sample.churned[known[name]])
+    for name, risk in risks.items():
+        own = auc(risk[known[name]], happened[known[name]])
         signal = Signal(name, int(known[name].sum()), own, interval(draws[name]))
-        if name in BASELINES and own is not None and whole is not None:
+        if name in rivals and own is not None and whole is not None:
             signal = replace(signal, lead=whole - own, lead_interval=interval(leads[name]))
         signals.append(signal)
-    return Report(
-        made=made or {},
-        advisor_dates=len(sample.advisor),
-        advisors=len(np.unique(sample.advisor)),
-        churned_dates=int(sample.churned.sum()),
-        churners=len(np.unique(sample.advisor[sample.churned])),
-        signals=tuple(signals),
-        # Whole advisors to either side: dates of one advisor are no independent evidence.
-        bands=calibration(sample.score, sample.churned, sample.advisor % 2 == 1, bands),
-        verdict=_verdict(signals, sample.churned),
-    )
+    return tuple(signals)
 
 
-def _verdict(signals: Sequence[Signal], churned: Flags) -> tuple[str, ...]:
-    if churned.all() or not churned.any():
-        seen = "everyone" if len(churned) and churned.all() else "nobody"
-        return (f"No ranking can be judged: {seen} churned. Take more days or a larger size.",)
-    words = []
+def verdict(
+    signals: Sequence[Signal], happened: Flags, *, subject: str, words: Mapping[str, str], did: str
+) -> tuple[str, ...]:
+    """Say plainly which rivals are beaten beyond chance.
+
+    ``subject`` is what is judged, ``words`` names signals, ``did`` says what happened.
+    """
+    if happened.all() or not happened.any():
+        seen = "everyone" if len(happened) and happened.all() else "nobody"
+        return (f"No ranking can be judged: {seen} {did}. Take more days or a larger size.",)
+    said = []
     for signal in signals:
         if signal.lead is None:
             continue
-        name = WORDS[signal.name].removeprefix("baseline: ")
+        name = words[signal.name].removeprefix("baseline: ").removeprefix("rival: ")
         low, high = signal.lead_interval or (-np.inf, np.inf)
         if low > 0:
-            words.append(f"The health score beats '{name}' by {signal.lead:.3f} of AUC.")
+            said.append(f"{subject} beats '{name}' by {signal.lead:.3f} of AUC.")
         elif high < 0:
-            words.append(f"The health score is WORSE than '{name}' by {-signal.lead:.3f} of AUC.")
+            said.append(f"{subject} is WORSE than '{name}' by {-signal.lead:.3f} of AUC.")
         else:
-            words.append(
-                f"The health score does NOT beat '{name}' beyond chance: the difference of AUC is "
+            said.append(
+                f"{subject} does NOT beat '{name}' beyond chance: the difference of AUC is "
                 f"{signal.lead:+.3f}."
             )
-    return tuple(words)
+    return tuple(said)

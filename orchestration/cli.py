@@ -17,7 +17,7 @@ from ingest.errors import UserError
 from ingest.registry import ContractError
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
-from orchestration import cli_contracts, cli_identity, cli_ingest
+from orchestration import cli_alerts, cli_backtest, cli_contracts, cli_identity, cli_ingest
 from orchestration.console import Console, table
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command("ingest")(cli_ingest.ingest)
 app.add_typer(cli_ingest.quarantine, name="quarantine")
 app.add_typer(cli_contracts.contracts, name="contracts")
 app.add_typer(cli_identity.identity, name="identity")
+app.add_typer(cli_backtest.backtest, name="backtest")
+app.command("alerts")(cli_alerts.alerts)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
@@ -187,51 +189,6 @@ def explain_advisor(
         console.data(found.as_data())
         return
     for line in subject.render(found):
-        console.line(line)
-
-
-backtest = typer.Typer(help="Measure scores by a made-up truth.", no_args_is_help=True)
-app.add_typer(backtest, name="backtest")
-
-
-@backtest.callback()
-def _backtest() -> None:
-    """Measure scores by a made-up truth."""
-
-
-@backtest.command("advisors")
-def backtest_advisors(
-    days: Annotated[int, typer.Option(min=1, help="Length of the period.")] = 180,
-    size: Annotated[str, typer.Option(help="Events, or small, medium, large.")] = "medium",
-    seed: Annotated[int, typer.Option(help="Same seed, same company.")] = DEMO_SEED,
-    horizon: Annotated[int, typer.Option(min=1, help="Days in which a churn is foretold.")] = 30,
-    out: Annotated[Path | None, typer.Option(help="Write the report as Markdown.")] = None,
-    keep: Annotated[Path | None, typer.Option(help="Keep the warehouse in this folder.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run a made-up company and measure how well health scores foretell who leaves."""
-    from ingest.simulator import SIZES
-    from orchestration import backtest_run, backtest_shown
-
-    if not size.isdigit() and size not in SIZES:
-        raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
-    if out is not None and not out.parent.is_dir():
-        raise UserError(f"{out.parent} is no folder; make it first")
-    console = Console(quiet=as_json)
-    with console.working() as notify:
-        report = backtest_run.backtest_advisors(
-            load_settings(), days=days, size=size, seed=seed, horizon=horizon, keep=keep,
-            notify=notify,
-        )  # fmt: skip
-    if out is not None:
-        command = f"tidemark backtest advisors --days {days} --size {size} --seed {seed} "
-        out.write_text(
-            backtest_shown.markdown(report, f"{command}--horizon {horizon}"), encoding="utf-8"
-        )
-    if as_json:
-        console.data(report.as_data())
-        return
-    for line in backtest_shown.render(report):
         console.line(line)
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster_shared.utils.warnings import BetaWarning, PreviewWarning
 
 from ingest.settings import Settings, load_settings
-from orchestration import assets, checks, jobs
+from orchestration import alert_delivery, assets, checks, jobs
 from orchestration.dbt_project import DbtProject
 from orchestration.partitions import daily_partitions
 from orchestration.run_resource import run_handle
@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", category=PreviewWarning)
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """Return assets, checks, job, schedules and sensor for one warehouse."""
+    """Return assets, checks, job, schedules and sensors for one warehouse."""
     project = DbtProject(settings)
     partitions = daily_partitions(settings)
     job = jobs.daily_metrics()
@@ -32,7 +32,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[checks.raw_border(), checks.mart_border(project.manifest)],
         jobs=[job],
         schedules=jobs.schedules(settings, job),
-        sensors=[jobs.sensor(settings, job)],
+        sensors=[jobs.sensor(settings, job), alert_delivery.sensor(settings)],
         resources={"run": run_handle(settings)},
         executor=dg.in_process_executor,
     )

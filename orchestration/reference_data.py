@@ -7,8 +7,10 @@ file and value to mend. That a seed has its columns is judged where a user's fil
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,14 @@ TRIGGER_RULES = ("score_below", "score_at_least", "weeks_declining")
 #: How far back advisor_interventions looks for falling weeks.
 MOST_WEEKS = 3
 
+AGENT_SCORES = ("quality_score", "conversion_score", "efficiency_score")
+AREA_COMPARISONS = ("above", "below", "at_least", "at_most")
+ALERT_TYPES = ("performance", "revenue", "satisfaction", "system")
+ALERT_SEVERITIES = ("low", "medium", "high", "critical")
+MONITORED_AGGREGATES = ("sum", "mean", "max")
+ALERT_SHARES = ("below_share_of_previous_date", "below_share_of_mean_of_7_dates")
+NUMBERS = ("bigint", "double precision")
+
 
 def _fail(seed: str, text: str) -> None:
     raise UserError(f"{seed}.csv: {text}")
@@ -33,9 +43,12 @@ def _fail(seed: str, text: str) -> None:
 
 def _number(seed: str, row: Row, column: str) -> float:
     try:
-        return float(row[column])
+        number = float(row[column])
     except ValueError:
-        raise UserError(f"{seed}.csv: {column} is {row[column]!r}; write a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        _fail(seed, f"{column} is {row[column]!r}; write a number")
+    return number
 
 
 def _known(seed: str, column: str, name: str, names: Iterable[str]) -> None:
@@ -55,10 +68,16 @@ def _hundred(seed: str, what: str, weights: Iterable[float]) -> None:
         _fail(seed, f"{what} add up to {total:g}; they must add up to 100")
 
 
-def _columns(project: Path, model: str) -> list[str]:
+def _columns(project: Path, model: str, kinds: Sequence[str] = ()) -> list[str]:
+    """Return the columns of a model's contract, or those of some data types."""
     (path,) = (project / "models").rglob(f"{model}.yml")
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [column["name"] for column in document["models"][0]["columns"]]
+    columns = yaml.safe_load(path.read_text(encoding="utf-8"))["models"][0]["columns"]
+    return [column["name"] for column in columns if not kinds or column["data_type"] in kinds]
+
+
+def _variables(project: Path) -> Mapping[str, Any]:
+    document = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
+    return document.get("vars") or {}
 
 
 def platform_features(rows: Sequence[Row], project: Path) -> None:
@@ -145,6 +164,170 @@ def advisor_triggers(rows: Sequence[Row], project: Path) -> None:
             _fail(seed, f"threshold of {row['trigger']} is {threshold:g}; use 1 to {MOST_WEEKS}")
 
 
+def agent_scores(rows: Sequence[Row], project: Path) -> None:
+    """Every score has its weight, and weights add up to 100."""
+    seed = "agent_scores"
+    _unique(seed, "score", rows)
+    for row in rows:
+        _known(seed, "score", row["score"], AGENT_SCORES)
+        if _number(seed, row, "weight") < 0:
+            _fail(seed, f"weight of {row['score']} is below 0")
+    if missing := [name for name in AGENT_SCORES if name not in {row["score"] for row in rows}]:
+        _fail(seed, f"the weight of {', '.join(missing)} is missing")
+    _hundred(seed, "weights", (float(row["weight"]) for row in rows))
+
+
+def agent_grades(rows: Sequence[Row], project: Path) -> None:
+    """Each grade begins at a score of its own, one of them at 0."""
+    seed = "agent_grades"
+    _unique(seed, "grade", rows)
+    minima = [_number(seed, row, "minimum_score") for row in rows]
+    for minimum, count in Counter(minima).items():
+        if count > 1:
+            _fail(seed, f"minimum_score {minimum:g} stands {count} times; each grade needs its own")
+        if not 0 <= minimum <= 100:
+            _fail(seed, f"minimum_score is {minimum:g}; use a number from 0 to 100")
+    if 0 not in minima:
+        _fail(seed, "no grade begins at 0; a score below all of them would have none")
+
+
+def agent_areas(rows: Sequence[Row], project: Path) -> None:
+    """Areas have a name and a place of their own, and judge a rate or an average."""
+    seed = "agent_areas"
+    _unique(seed, "code", rows)
+    _unique(seed, "position", rows)
+    averages = _columns(project, "agent_performance", ["double precision"])
+    for row in rows:
+        if not row["position"].isdigit():
+            _fail(seed, f"position is {row['position']!r}; use a whole number")
+        if "," in row["code"]:
+            _fail(seed, f"code is {row['code']!r}; commas are what codes are joined with")
+        _known(seed, "metric", row["metric"], [n for n in averages if not n.endswith("_score")])
+        for what in ("strength", "improvement"):
+            _known(seed, f"{what}_comparison", row[f"{what}_comparison"], AREA_COMPARISONS)
+            _number(seed, row, f"{what}_threshold")
+
+
+def alert_rules(rows: Sequence[Row], project: Path) -> None:
+    """Each rule names a number that there is, and what makes it an alert."""
+    seed = "alert_rules"
+    _unique(seed, "rule", rows)
+    relations = _variables(project).get("alert_relations") or {}
+    for row in rows:
+        _known(seed, "type", row["type"], ALERT_TYPES)
+        _known(seed, "severity", row["severity"], ALERT_SEVERITIES)
+        _known(seed, "relation", row["relation"], relations)
+        keys = relations[row["relation"]]["keys"]
+        metrics = [n for n in _columns(project, row["relation"], NUMBERS) if n not in keys]
+        _known(seed, "metric", row["metric"], metrics)
+        _known(seed, "comparison", row["comparison"], ("above", "below", *ALERT_SHARES))
+        if _number(seed, row, "threshold") <= 0 and row["comparison"] in ALERT_SHARES:
+            _fail(seed, f"threshold of {row['rule']} is a share; it must be above 0")
+        if not row["message"]:
+            _fail(seed, f"message of {row['rule']} is missing; say what is wrong")
+
+
+def _optional(seed: str, row: Row, column: str, least: float, *, whole: bool = False) -> None:
+    if not row[column]:
+        return
+    number = _number(seed, row, column)
+    if number < least or (whole and not number.is_integer()):
+        kind = "a whole number" if whole else "a number"
+        _fail(seed, f"{column} of {row['rule']} is {row[column]}; use {kind} from {least:g} on")
+
+
+def alert_policies(rows: Sequence[Row], project: Path) -> None:
+    """Numbers that make sense; that a rule exists is not asked: either file may be a user's."""
+    seed = "alert_policies"
+    _unique(seed, "rule", rows)
+    relations = _variables(project).get("alert_relations") or {}
+    samples = {name for relation in relations for name in _columns(project, relation, NUMBERS)}
+    for row in rows:
+        if row["sample_metric"] and row["sample_metric"] not in samples:
+            _fail(
+                seed,
+                f"sample_metric of {row['rule']} is {row['sample_metric']!r}; "
+                "name a number of the rule's mart, such as conversations",
+            )
+        if bool(row["sample_metric"]) != bool(row["minimum_sample"]):
+            _fail(
+                seed, f"{row['rule']} needs both a sample_metric and a minimum_sample, or neither"
+            )
+        _optional(seed, row, "minimum_sample", 0)
+        if row["clear_threshold"]:
+            _number(seed, row, "clear_threshold")
+        _optional(seed, row, "resolve_after_dates", 1, whole=True)
+        _optional(seed, row, "cool_down_dates", 0, whole=True)
+
+
+def monitored_metrics(rows: Sequence[Row], project: Path) -> None:
+    """Each names a number that there is, once, and how the rows of a date become one."""
+    seed = "monitored_metrics"
+    relations = _variables(project).get("alert_relations") or {}
+    for (relation, metric), count in Counter((r["relation"], r["metric"]) for r in rows).items():
+        if count > 1:
+            _fail(seed, f"{relation}, {metric} stands {count} times; once is enough")
+    for row in rows:
+        _known(seed, "relation", row["relation"], relations)
+        keys = relations[row["relation"]]["keys"]
+        numbers = [n for n in _columns(project, row["relation"], NUMBERS) if n not in keys]
+        _known(seed, "metric", row["metric"], numbers)
+        _known(seed, "aggregate", row["aggregate"], MONITORED_AGGREGATES)
+        if row["weight"]:
+            _known(seed, "weight", row["weight"], numbers)
+            if row["aggregate"] != "mean":
+                _fail(seed, f"weight of {row['metric']} is {row['weight']!r}; only a mean has one")
+        if _number(seed, row, "least_spread") <= 0:
+            _fail(seed, f"least_spread of {row['metric']} must be above 0")
+
+
+def _day(seed: str, row: Row, column: str) -> None:
+    try:
+        date.fromisoformat(row[column])
+    except ValueError:
+        _fail(seed, f"{column} is {row[column]!r}; write a date as 2026-01-31")
+
+
+def _amount(seed: str, row: Row, column: str) -> None:
+    if not row[column].isascii() or not row[column].isdigit() or len(row[column]) > 18:
+        _fail(seed, f"{column} is {row[column]!r}; write a whole number from 0 on")
+
+
+def _code(seed: str, row: Row, column: str, letters: int, *, others: Sequence[str] = ()) -> None:
+    code = row[column]
+    if code in others or (len(code) == letters and code.isascii() and code.isalpha()
+                          and code.isupper()):  # fmt: skip
+        return
+    _fail(seed, f"{column} is {code!r}; write {letters} capitals"
+                + "".join(f" or {other or 'nothing'}" for other in others))  # fmt: skip
+
+
+def campaign_spend(rows: Sequence[Row], project: Path) -> None:
+    """Dates and amounts; several of one campaign and date add up."""
+    seed = "campaign_spend"
+    for row in rows:
+        _day(seed, row, "spend_date")
+        _amount(seed, row, "amount_cents")
+        _code(seed, row, "currency", 3, others=("",))
+
+
+def message_rates(rows: Sequence[Row], project: Path) -> None:
+    """One price for a type, category and country from a date on."""
+    seed = "message_rates"
+    keys = ("pricing_type", "category", "country_code", "valid_from")
+    for row in rows:
+        for column in ("pricing_type", "category"):
+            if not row[column]:
+                _fail(seed, f"{column} is missing; write it as events do, such as regular")
+        _code(seed, row, "country_code", 2, others=("*",))
+        _day(seed, row, "valid_from")
+        _amount(seed, row, "price_micros")
+        _code(seed, row, "currency", 3)
+    for key, count in Counter(tuple(row[name] for name in keys) for row in rows).items():
+        if count > 1:
+            _fail(seed, f"{', '.join(key)} stands {count} times; each date has one price")
+
+
 #: Seed -> what must hold of it.
 RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "platform_features": platform_features,
@@ -152,6 +335,14 @@ RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "advisor_tiers": advisor_tiers,
     "advisor_categories": advisor_categories,
     "advisor_triggers": advisor_triggers,
+    "agent_scores": agent_scores,
+    "agent_grades": agent_grades,
+    "agent_areas": agent_areas,
+    "alert_rules": alert_rules,
+    "campaign_spend": campaign_spend,
+    "message_rates": message_rates,
+    "alert_policies": alert_policies,
+    "monitored_metrics": monitored_metrics,
 }
 
 
@@ -165,12 +356,54 @@ def settings_of_metrics(variables: Mapping[str, Any]) -> None:
     share = variables.get("peer_weight", 0)
     if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         raise UserError(f"dbt_project.yml: peer_weight is {share!r}; use a number from 0 to 1")
-    for name, least in (("min_peer_group_size", 1), ("on_time_tolerance_seconds", 0)):
+    for name in ("attribution_window_days", "attribution_half_life_days"):
+        value = variables.get(name, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 366:
+            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a whole number 1 to 366")
+    share = variables.get("attribution_end_share", 0)
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 0.5:
+        raise UserError(
+            f"dbt_project.yml: attribution_end_share is {share!r}; use a number from 0 to 0.5"
+        )
+    for name, least in (
+        ("min_peer_group_size", 1),
+        ("on_time_tolerance_seconds", 0),
+        ("revenue_target_cents_per_conversation", 1),
+        ("churn_horizon_days", 1),
+        ("churn_fit_weeks", 1),
+        ("churn_prior_weight", 1),
+        ("customer_recent_days", 1),
+        ("alert_resolve_after_dates", 1),
+        ("alert_cool_down_dates", 0),
+        ("anomaly_weeks", 1),
+        ("anomaly_minimum_values", 1),
+    ):
         value = variables.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(
                 f"dbt_project.yml: {name} is {value!r}; use a whole number from {least} on"
             )
+    for name in ("anomaly_threshold", "anomaly_least_spread_share"):
+        value = variables.get(name, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
+            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a number from 0 on")
+
+
+def settings_of_customers(variables: Mapping[str, Any]) -> None:
+    """Judge the vars of dbt_project.yml that the churn model and segments of customers read.
+
+    Raises:
+        UserError: names the var and what it may be.
+
+    """
+    for name in ("at_risk_churn_risk", "high_value_percentile"):
+        share = variables.get(name, 0)
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
+            raise UserError(f"dbt_project.yml: {name} is {share!r}; use a number from 0 to 1")
+    prior = variables.get("churn_prior", {})
+    for name, value in prior.items() if isinstance(prior, dict) else [("churn_prior", prior)]:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a number above 0")
 
 
 def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
@@ -187,5 +420,5 @@ def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
     for name, rows in seeds.items():
         if name in RULES:
             RULES[name](rows, project)
-    document = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
-    settings_of_metrics(document.get("vars") or {})
+    settings_of_metrics(_variables(project))
+    settings_of_customers(_variables(project))

@@ -6,6 +6,7 @@ averages, percentiles. What a table holds does not; that stands in the oracles.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ingest.registry import registry
-from ingest.user_agents import device_type
+from ingest.user_agents import parse_device
 
 Row = dict[str, Any]
 
@@ -88,6 +89,8 @@ def read(events: Iterable[Row], timezone: str) -> list[Fact]:
         for key in properties.keys() & spec.properties.keys():
             if spec.properties[key].type == "timestamp":
                 properties[key] = instant(properties[key])
+            if spec.properties[key].type == "array" and not isinstance(properties[key], str):
+                properties[key] = _json(properties[key])
         facts.append(
             Fact(
                 at=at,
@@ -109,8 +112,15 @@ def _context(sent: Row) -> Row:
         return {"dnt": True}
     kept = {k: v for k, v in sent.items() if v is not None and k not in ("user_agent", "ip")}
     if sent.get("user_agent"):
-        kept["device_type"] = device_type(sent["user_agent"])
+        device = zip(
+            ("device_type", "browser", "os"), parse_device(sent["user_agent"]), strict=True
+        )
+        kept |= {k: v for k, v in device if v is not None}
     return kept
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _names_a_client(name: str) -> bool:

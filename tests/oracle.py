@@ -21,7 +21,19 @@ from tests.oracle_advisors import (
     expected_advisor_marts,
     platform_features,
 )
-from tests.oracle_journeys import JOURNEY_GRAINS, expected_journeys
+from tests.oracle_agents import (
+    AGENT_GRAINS,
+    Rates,
+    alert_rules,
+    alerts,
+    expected_agent_marts,
+)
+from tests.oracle_alerts import ALERT_GRAINS, ALERT_STATES, expected_alert_marts
+from tests.oracle_attribution import ATTRIBUTION_GRAINS, expected_attribution
+from tests.oracle_customers import CUSTOMER_GRAINS, CUSTOMER_STATES, expected_customers
+from tests.oracle_journeys import JOURNEY_GRAINS, JOURNEY_STATES, expected_journeys
+from tests.oracle_market import MARKET_GRAINS, expected_market_marts
+from tests.oracle_message_costs import MESSAGE_COST_GRAINS, expected_message_costs
 from tests.oracle_regions import REGION_GRAINS, heatmap, regions
 
 RETENTION_DAYS = (1, 7, 14, 30, 60, 90)
@@ -38,12 +50,25 @@ GRAINS: dict[str, tuple[str, ...]] = {
     **ADVISOR_GRAINS,
     **REGION_GRAINS,
     **JOURNEY_GRAINS,
+    **AGENT_GRAINS,
+    **MARKET_GRAINS,
+    **ATTRIBUTION_GRAINS,
+    **MESSAGE_COST_GRAINS,
+    **CUSTOMER_GRAINS,
+    **ALERT_GRAINS,
 }
+
+#: Relations that hold once nothing is stale: they show the state at the end of the last date run,
+#: or compare rows of other marts with those of earlier dates.
+STATE_RELATIONS = frozenset(
+    {"conversations", "alerts", *JOURNEY_STATES, *CUSTOMER_STATES, *ALERT_STATES}
+)
 
 
 def date_column(relation: str) -> str:
     """The column of a mart that says to which partition a row belongs."""
-    return "as_of_date" if "as_of_date" in GRAINS[relation] else "metric_date"
+    dated = {"as_of_date", "date"} & set(GRAINS[relation])
+    return dated.pop() if dated else "metric_date"
 
 
 def seconds(earlier: Fact, later: Fact) -> float:
@@ -415,7 +440,7 @@ def expected_marts(
     facts = [fact for fact in read(events, timezone) if fact.day <= through]
     start = min((fact.day for fact in facts), default=None)
     dates = [start + timedelta(days=n) for n in range((through - start).days + 1)] if start else []
-    return {
+    marts = {
         "metrics_daily_fulfillment": fulfillment(facts),
         "metrics_daily_payments": payments(facts),
         "metrics_daily_calls": calls(facts),
@@ -427,4 +452,11 @@ def expected_marts(
         "metrics_hourly_heatmap": heatmap(facts, dates),
         "metrics_daily_regions": regions(facts),
         **expected_journeys(facts, through),
+        **expected_agent_marts(facts, dates, Rates()),
+        **expected_market_marts(facts, dates),
+        **expected_attribution(facts, dates),
+        **expected_message_costs(facts),
+        **expected_customers(facts, through),
     }
+    marts |= expected_alert_marts(marts, facts, dates, GRAINS, date_column, alert_rules())
+    return marts | {"alerts": alerts(marts, GRAINS, date_column, alert_rules())}

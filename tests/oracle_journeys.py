@@ -33,7 +33,7 @@ JOURNEY_GRAINS: dict[str, tuple[str, ...]] = {
 }
 
 #: They show the state at the end of the last date run: right once nothing is stale.
-STATE_RELATIONS = ("sessions", "metrics_daily_sessions", "identity_map", "user_timeline")
+JOURNEY_STATES = ("sessions", "metrics_daily_sessions", "identity_map", "user_timeline")
 
 #: Columns that go beyond the definitions and are not computed here: tests of their own have them.
 EXTRA_COLUMNS: dict[str, set[str]] = {

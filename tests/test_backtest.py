@@ -20,22 +20,20 @@ import pytest
 
 from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
-from orchestration.backtest import (
+from orchestration.backtest import auc, brier, interval, resampled, wilson
+from orchestration.backtest_advisors import (
     BASELINES,
     COMPONENTS,
     SCORE,
+    STEP,
     WORDS,
     Report,
     Sample,
-    auc,
+    backtest_advisors,
     calibration,
-    interval,
     judge,
-    resampled,
-    wilson,
 )
-from orchestration.backtest_run import STEP, backtest_advisors
-from orchestration.backtest_shown import markdown, render
+from orchestration.backtest_shown import markdown, page_of_advisors, render
 from orchestration.explain import explain_advisor
 from tests.test_cli import assert_one_line_error, tidemark
 
@@ -114,6 +112,11 @@ def test_interval_needs_enough_resamples() -> None:
     assert interval(values) == pytest.approx((0.025, 0.975))
 
 
+def test_brier_is_the_mean_squared_error() -> None:
+    assert brier(np.array([0.5, 1.0, 0.0]), np.array([True, True, True])) == pytest.approx(1.25 / 3)
+    assert brier(np.array([]), np.array([], bool)) is None
+
+
 def test_calibration_fits_on_one_half_and_tests_on_the_other() -> None:
     score = np.array([10, 20, 49, 30, 50, 60, 69, 70, 100, 100])
     churned = np.array([1, 0, 1, 1, 1, 0, 0, 0, 0, 1], bool)
@@ -182,7 +185,7 @@ def test_unknown_components_are_left_out_of_their_own_auc_only() -> None:
                      np.array([True, False, True, False]))  # fmt: skip
     risks = {**sample.risks, COMPONENTS[0]: np.array([np.nan, 10.0, 60.0, 40.0])}
     report = judge(replace(sample, risks=risks), BANDS)
-    rows = {signal.name: signal.advisor_dates for signal in report.signals}
+    rows = {signal.name: signal.rows for signal in report.signals}
     assert rows[COMPONENTS[0]] == 3
     assert {rows[name] for name in WORDS if name != COMPONENTS[0]} == {4}
 
@@ -194,14 +197,14 @@ def test_one_outcome_only_is_said_in_words(churned: bool, who: str) -> None:
     assert all(signal.auc is None and signal.interval is None for signal in report.signals)
     (verdict,) = report.verdict
     assert f"{who} churned" in verdict
-    assert "none: one outcome only" in "\n".join(render(report))
+    assert "none: one outcome only" in "\n".join(render(page_of_advisors(report)))
 
 
 def test_nothing_to_judge_is_said_in_words() -> None:
     report = judge(made_up(*(np.array([], float),) * 3, np.array([], bool)), BANDS)
     assert report.advisor_dates == 0
     assert "nobody churned" in report.verdict[0]
-    assert render(report)
+    assert render(page_of_advisors(report))
 
 
 # -- a small company -----------------------------------------------------------------------------
@@ -281,7 +284,7 @@ def test_small_backtest_is_what_python_finds_in_the_same_data(
     signals = {signal.name: signal for signal in report.signals}
     for name in (SCORE, *BASELINES):
         assert signals[name].auc == pytest.approx(by_pairs([row[name] for row in rows], churned))
-        assert signals[name].advisor_dates == len(rows)
+        assert signals[name].rows == len(rows)
     assert sum(b.fitted_on + b.advisor_dates for b in report.bands) == len(rows)
     assert {b.category for b in report.bands} == {
         "critical", "needs_attention", "good", "excellent", "exceptional",
@@ -318,12 +321,12 @@ def test_every_score_of_a_run_can_be_explained_to_the_last_point(
 
 def test_report_is_printed_and_written(small: tuple[Report, Settings]) -> None:
     report, _ = small
-    text = "\n".join(render(report))
+    text = "\n".join(render(page_of_advisors(report)))
     assert f"{report.advisor_dates:,} advisor-dates of" in text
     assert "does the advisor churn within 14 days?" in text
     for words in (*WORDS.values(), "needs attention", *report.verdict):
         assert words in text
-    written = markdown(report, "tidemark backtest advisors --days 45")
+    written = markdown(page_of_advisors(report), "tidemark backtest advisors --days 45")
     assert "`tidemark backtest advisors --days 45`" in written
     tables = re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE)
     assert len(tables) == 2

@@ -241,14 +241,14 @@ def test_duckdb_and_postgres_give_equal_tables(
 def accepted_events(world: World) -> list[dict[str, Any]]:
     """Return raw.events as canonical events."""
     envelope = registry().envelope_columns()
-    context = (*registry().context, "device_type")
+    context = registry().context_columns()
     properties = registry().property_types()
     warehouse = open_warehouse(world.settings)
     rows = warehouse.records("select * from raw.events")
     warehouse.close()
     return [
         {
-            **{name: row[name] for name in (*envelope, *context) if row.get(name) is not None},
+            **{name: row[name] for name in (*envelope, *context) if row[name] is not None},
             "occurred_at": row["occurred_at"].isoformat() + "+00:00",
             "properties": {name: row[name] for name in properties if row[name] is not None},
         }

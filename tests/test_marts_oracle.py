@@ -24,10 +24,11 @@ from ingest.warehouse import ensure_month_partitions, open_warehouse
 from orchestration.dbt_project import DbtProject, environment_set
 from orchestration.dbt_runner import Window, build, load_manifest, release_connections
 from tests.advisor_worlds import START, advisor_world, advisory_events
+from tests.agent_worlds import conversation_events, marketplace_events
 from tests.facts import Row, read
-from tests.oracle import GRAINS, date_column, expected_marts
+from tests.oracle import GRAINS, STATE_RELATIONS, date_column, expected_marts
 from tests.oracle_advisors import ADVISOR_GRAINS
-from tests.oracle_journeys import EXTRA_COLUMNS, STATE_RELATIONS, seeded_funnels
+from tests.oracle_journeys import EXTRA_COLUMNS, seeded_funnels
 
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
 
@@ -110,6 +111,8 @@ def random_events(rng: random.Random, *, days: int, count: int) -> list[Row]:
     advisors = rng.choice((1, 2, 5, 6, 14))
     events += advisory_events(rng, days=days, count=count, advisors=advisors)
     events += random_journeys(rng, days=days, count=1 + count // 8)
+    events += conversation_events(rng, days=days, count=count // 2)
+    events += marketplace_events(rng, days=days, count=count // 2)
     rng.shuffle(events)
     return events
 

@@ -15,7 +15,7 @@ import yaml
 from ingest.errors import UserError
 from ingest.settings import load_settings
 from orchestration.dbt_project import PROJECT_DIR, DbtProject
-from orchestration.reference_data import RULES, judge, settings_of_metrics
+from orchestration.reference_data import RULES, judge, settings_of_customers, settings_of_metrics
 
 Seeds = dict[str, list[dict[str, str]]]
 
@@ -31,6 +31,7 @@ def seeds() -> Seeds:
 
 
 def test_what_ships_is_sound(seeds: Seeds) -> None:
+    seeds["campaign_spend"].append(SPENT)
     judge(PROJECT_DIR, seeds)
     assert len(seeds["advisor_sub_metrics"]) == 12
 
@@ -47,6 +48,14 @@ def _double(name: str) -> Callable[[Seeds], Any]:
     return lambda seeds: seeds[name].append(dict(seeds[name][0]))
 
 
+def _add(name: str, row: dict[str, str], **values: str) -> Callable[[Seeds], Any]:
+    return lambda seeds: seeds[name].append({**row, **values})
+
+
+SPENT = {
+    "spend_date": "2026-01-31", "utm_source": "ads", "utm_medium": "", "utm_campaign": "spring",
+    "amount_cents": "500", "currency": "",
+}  # fmt: skip
 SUB = "advisor_sub_metrics"
 FAULTS: list[tuple[Callable[[Seeds], Any], str]] = [
     (_set(SUB, 0, sub_metric_weight="39"), "content_creation_consistency add up to 99; they must"),
@@ -79,6 +88,68 @@ FAULTS: list[tuple[Callable[[Seeds], Any], str]] = [
     (_set("advisor_categories", 0, minimum_score="80"), "minimum_score '80' stands 2 times"),
     (_set("advisor_triggers", 0, rule="bad_mood"), "rule is 'bad_mood'; use one of score_below"),
     (_set("advisor_triggers", 1, threshold="4"), "is 4; use 1 to 3"),
+    (_set("agent_scores", 0, weight="41"), "weights add up to 101; they must add up to 100"),
+    (_set("agent_scores", 0, weight="-40"), "weight of quality_score is below 0"),
+    (_set("agent_scores", 0, weight="inf"), "weight is 'inf'; write a number"),
+    (_set("agent_scores", 0, score="speed"), "score is 'speed'; use one of quality_score"),
+    (_drop("agent_scores", 2), "the weight of efficiency_score is missing"),
+    (_double("agent_grades"), "grade 'A+' stands 2 times"),
+    (_set("agent_grades", 0, minimum_score="90.0"), "minimum_score 90 stands 2 times"),
+    (_set("agent_grades", 0, minimum_score="101"), "minimum_score is 101; use a number from 0"),
+    (_drop("agent_grades", 6), "no grade begins at 0"),
+    (_double("agent_areas"), "code 'satisfaction' stands 2 times"),
+    (_set("agent_areas", 1, position="1"), "position '1' stands 2 times"),
+    (_set("agent_areas", 1, position="last"), "position is 'last'; use a whole number"),
+    (_set("agent_areas", 1, code="a,b"), "code is 'a,b'; commas are"),
+    (_set("agent_areas", 0, metric="quality_score"), "metric is 'quality_score'; use one of aver"),
+    (_set("agent_areas", 0, strength_comparison="over"), "strength_comparison is 'over'; use one"),
+    (_set("agent_areas", 0, improvement_threshold="low"), "improvement_threshold is 'low'; write"),
+    (_double("alert_rules"), "rule 'slow_agent_response' stands 2 times"),
+    (_set("alert_rules", 0, type="weather"), "type is 'weather'; use one of performance, revenue"),
+    (_set("alert_rules", 0, severity="urgent"), "severity is 'urgent'; use one of low, medium"),
+    (_set("alert_rules", 0, relation="metrics_daily_moods"), "'metrics_daily_moods'; use one of"),
+    (_set("alert_rules", 0, metric="mood"), "metric is 'mood'; use one of total_conversations, "),
+    (_set("alert_rules", 0, metric="grade"), "metric is 'grade'; use one of total_conversations"),
+    (_set("alert_rules", 0, comparison="equal"), "comparison is 'equal'; use one of above, below"),
+    (_set("alert_rules", 0, threshold="nan"), "threshold is 'nan'; write a number"),
+    (_set("alert_rules", 2, threshold="0"), "threshold of conversion_drop is a share; it must be"),
+    (_set("alert_rules", 0, message=""), "message of slow_agent_response is missing"),
+    (_double("alert_policies"), "rule 'slow_agent_response' stands 2 times"),
+    (_set("alert_policies", 0, sample_metric="smiles"), "sample_metric of slow_agent_response is"),
+    (
+        _set("alert_policies", 0, sample_metric=""),
+        "needs both a sample_metric and a minimum_sample",
+    ),
+    (
+        _set("alert_policies", 0, minimum_sample="-1"),
+        "minimum_sample of slow_agent_response is -1;",
+    ),
+    (_set("alert_policies", 0, clear_threshold="low"), "clear_threshold is 'low'; write a number"),
+    (
+        _set("alert_policies", 0, resolve_after_dates="0"),
+        "resolve_after_dates of slow_agent_response",
+    ),
+    (_set("alert_policies", 0, cool_down_dates="1.5"), "is 1.5; use a whole number from 0 on"),
+    (_double("monitored_metrics"), "metrics_hourly_activity, events stands 2 times"),
+    (_set("monitored_metrics", 0, relation="moods"), "relation is 'moods'; use one of"),
+    (_set("monitored_metrics", 0, metric="hour"), "metric is 'hour'; use one of events, active"),
+    (_set("monitored_metrics", 0, aggregate="mode"), "aggregate is 'mode'; use one of sum, mean"),
+    (
+        _set("monitored_metrics", 0, weight="active_users"),
+        "weight of events is 'active_users'; only",
+    ),
+    (_set("monitored_metrics", 6, weight="smiles"), "weight is 'smiles'; use one of"),
+    (_set("monitored_metrics", 0, least_spread="0"), "least_spread of events must be above 0"),
+    (_add("campaign_spend", SPENT, spend_date="31.01.2026"), "spend_date is '31.01.2026'; write a"),
+    (_add("campaign_spend", SPENT, amount_cents="-1"), "amount_cents is '-1'; write a whole"),
+    (_add("campaign_spend", SPENT, currency="usd"), "is 'usd'; write 3 capitals or nothing"),
+    (_double("message_rates"), "regular, marketing, *, 2025-01-01 stands 2 times; each date"),
+    (_set("message_rates", 0, pricing_type=""), "pricing_type is missing; write it as events do"),
+    (_set("message_rates", 0, category=""), "category is missing; write it as events do"),
+    (_set("message_rates", 0, country_code="in"), "is 'in'; write 2 capitals or *"),
+    (_set("message_rates", 0, valid_from=""), "valid_from is ''; write a date"),
+    (_set("message_rates", 0, price_micros="0.1"), "price_micros is '0.1'; write a whole number"),
+    (_set("message_rates", 0, currency=""), "currency is ''; write 3 capitals"),
 ]
 
 
@@ -99,6 +170,16 @@ def test_each_rule_can_fail(seeds: Seeds, spoil: Callable[[Seeds], Any], words: 
         ("min_peer_group_size", 0),
         ("min_peer_group_size", 4.5),
         ("on_time_tolerance_seconds", -1),
+        ("revenue_target_cents_per_conversation", 0),
+        ("attribution_window_days", 0),
+        ("attribution_half_life_days", 0.5),
+        ("attribution_end_share", 0.51),
+        ("alert_resolve_after_dates", 0),
+        ("alert_cool_down_dates", -1),
+        ("anomaly_weeks", 0),
+        ("anomaly_minimum_values", 0.5),
+        ("anomaly_threshold", "far"),
+        ("anomaly_least_spread_share", -0.1),
     ],
 )
 def test_settings_beside_the_seeds_are_judged(name: str, value: Any) -> None:
@@ -106,6 +187,22 @@ def test_settings_beside_the_seeds_are_judged(name: str, value: Any) -> None:
     settings_of_metrics(shipped)
     with pytest.raises(UserError, match=f"dbt_project.yml: {name} is "):
         settings_of_metrics(shipped | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("at_risk_churn_risk", 1.01),
+        ("high_value_percentile", "most"),
+        ("churn_prior", {"shape": 1, "scale_days": 0}),
+        ("churn_prior", "strong"),
+    ],
+)
+def test_settings_of_customers_are_judged(name: str, value: Any) -> None:
+    shipped = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
+    settings_of_customers(shipped)
+    with pytest.raises(UserError, match=r"dbt_project\.yml: "):
+        settings_of_customers(shipped | {name: value})
 
 
 def test_a_file_of_the_users_is_judged_before_anything_runs(tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ in ``changes[]``                      becomes
 any other field                       webhook_received with the name of the field
 ====================================  ==========================================================
 
+What a message costs: the type and the category of ``pricing`` of a status; documents of before 2025
+say whether it is billable instead of the type, and may have the category in
+``conversation.origin`` only. They go with the status as they came; prices are reference data.
+
 People: a sender or recipient is ``+`` and digits, which the door hashes; so is the chat, because
 that is all that a received message and a status have in common (one customer is one chat, also
 with several numbers of the business). Where a user hides the phone number the business-scoped
@@ -43,6 +47,7 @@ from ingest.adapters.fields import (
     is_phone,
     items,
     obj,
+    opt_boolean,
     opt_integer,
     opt_obj,
     opt_text,
@@ -71,6 +76,8 @@ _STATUSES = {
 }
 _DIRECTIONS = {"USER_INITIATED": "inbound", "BUSINESS_INITIATED": "outbound"}
 _ABOUT_THE_BUSINESS = ("account_", "message_template_", "template_")
+_PRICED = frozenset({"message_sent", "message_delivered", "message_read"})
+_CODE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _SCOPED_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]+")
 
 
@@ -266,11 +273,27 @@ def _status(item: dict[str, Any], value: dict[str, Any]) -> Iterator[dict[str, A
                 "error_code": opt_text(error.get("code"), "code"),
                 "error_message": opt_text(error.get("title"), "title"),
             }
+    if name in _PRICED:
+        properties |= _pricing(item)
     yield event(
         name, PROVIDER, ("status", identifier, status, participant),
         occurred_at=time, channel="whatsapp", user_id=user, entity_id=secret(identifier),
         properties=properties,
     )  # fmt: skip
+
+
+def _pricing(item: dict[str, Any]) -> dict[str, Any]:
+    """Return type and category of the price; what is no code is left out."""
+    pricing = opt_obj(item.get("pricing"), "pricing")
+    origin = opt_obj(opt_obj(item.get("conversation"), "conversation").get("origin"), "origin")
+    kind = opt_text(pricing.get("type"), "type")
+    if kind is None and "billable" in pricing:
+        kind = "regular" if opt_boolean(pricing["billable"], "billable") else "free"
+    category = opt_text(pricing.get("category"), "category") or opt_text(origin.get("type"), "type")
+    found = {"pricing_type": kind, "pricing_category": category}
+    return {
+        name: code.lower() for name, code in found.items() if code and _CODE.fullmatch(code.lower())
+    }
 
 
 def _call_status(item: dict[str, Any], identifier: str, status: str, time: str) -> dict[str, Any]:

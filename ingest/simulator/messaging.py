@@ -35,6 +35,8 @@ ERROR_TEXTS = Vocabulary(
     ("Message undeliverable", "Re-engagement message", "Outside the allowed window", "Media upload")
 )
 OUTCOMES = Vocabulary(("solved", "no_reply", "handed_over", "sold", "spam"))
+PRICING_TYPES = Vocabulary(("free_customer_service", "regular"))
+PRICING_CATEGORIES = Vocabulary(("service", "marketing", "utility"))
 CAMPAIGNS = Vocabulary(("weekly_stars", "win_back", "new_moon", "gold_plan", "birthday"))
 ROUNDS = 5
 
@@ -159,13 +161,18 @@ class Messaging(Domain):
         why = choose(rng, (5, 2, 1, 1), len(lost))
         there_only = np.flatnonzero(arrived)
         text = choose(rng, rank_weights(len(ANSWERS), 0.4), size)
+        # Only WhatsApp charges for messages; an answer is free, a template is not.
+        priced = channel[which] == 0
+        category = np.where(template, 1 + number.values % 2, 0)
         return [
             self.batch(
                 "message_sent", at, channel=Words(CHANNELS, channel[which]),
                 user_id=people.ids(person[which]), agent_id=self._agent(agent), entity_id=number,
                 chat_id=chat.pick(which), content_type=Words(CONTENT_TYPES, template * 4),
                 template_id=Words(CAMPAIGNS, np.where(template, number.values % 5, -1)),
-                text=Words(ANSWERS, text),
+                text=Words(ANSWERS, text), country_code=people.countries(person[which]),
+                pricing_type=Words(PRICING_TYPES, np.where(priced, template * 1, -1)),
+                pricing_category=Words(PRICING_CATEGORIES, np.where(priced, category, -1)),
             ),
             self.batch("message_delivered", there[there_only], entity_id=number.pick(there_only),
                        channel=Words(CHANNELS, channel[which[there_only]])),

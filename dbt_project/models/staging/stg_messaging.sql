@@ -52,6 +52,8 @@ select
     events.content_type,
     events.has_media,
     events.template_id,
+    events.pricing_type,
+    events.pricing_category,
     events.error_code,
     events.error_message,
     events.campaign_id,

@@ -1,30 +1,149 @@
 """The backtest of advisors' health scores: a made-up company, run in a home of its own.
 
-Belongs here: making the events, running them, and laying scores beside the truth. Judging them
-belongs in ``orchestration.backtest``.
+Belongs here: making the events, running them, laying scores beside the truth about who left, and
+judging them. The statistics belong in ``orchestration.backtest``; the score itself is the models'.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from orchestration.backtest import COMPONENTS, SCORE, Floats, Report, Sample, judge
+from orchestration.backtest import Flags, Floats, Signal, ranking, verdict, wilson
+from orchestration.backtest_home import Notify, make_company, own_home, settings_of
 from orchestration.dbt_project import seed_rows
-
-Notify = Callable[[str], None]
 
 #: Days between two dates that are judged.
 STEP = 7
+
+SCORE = "health_score"
+
+#: What is judged, in words; what is not a component or the score is a baseline.
+WORDS = {
+    SCORE: "health score",
+    "days_since_last_event": "baseline: days since the last event",
+    "messages_sent_30d": "baseline: messages sent in 30 days",
+    "content_creation_consistency": "content creation consistency",
+    "delivery_performance": "delivery performance",
+    "client_engagement_effectiveness": "client engagement effectiveness",
+    "platform_utilization": "platform utilization",
+}
+BASELINES = ("days_since_last_event", "messages_sent_30d")
+COMPONENTS = tuple(WORDS)[3:]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band of health scores: churn rate of one half of the advisors beside that of the other."""
+
+    category: str
+    low: int
+    high: int
+    fitted_on: int
+    expected: float | None
+    advisor_dates: int
+    churned: int
+    observed: float | None
+    interval: tuple[float, float] | None
+
+
+def calibration(
+    score: NDArray[np.int64],
+    churned: Flags,
+    fitting: Flags,
+    bands: Sequence[tuple[str, int]],
+) -> tuple[Band, ...]:
+    """Fit the churn rate of each band where ``fitting`` holds and compare it where it does not.
+
+    ``bands`` are (category, lowest score); each ends below the next, the last one at 100.
+    """
+    ordered = sorted(bands, key=lambda band: band[1])
+    ends = [low - 1 for _, low in ordered[1:]] + [100]
+    made = []
+    for (category, low), high in zip(ordered, ends, strict=True):
+        inside = (score >= low) & (score <= high)
+        fit, test = inside & fitting, inside & ~fitting
+        count, hits = int(test.sum()), int(churned[test].sum())
+        made.append(
+            Band(
+                category=category,
+                low=low,
+                high=high,
+                fitted_on=int(fit.sum()),
+                expected=float(churned[fit].mean()) if fit.any() else None,
+                advisor_dates=count,
+                churned=hits,
+                observed=hits / count if count else None,
+                interval=wilson(hits, count),
+            )
+        )
+    return tuple(made)
+
+
+# -- judging -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row per advisor and date, as arrays of equal length.
+
+    ``advisor`` numbers advisors from 0 in the order of their ids; ``risks`` holds what is judged,
+    turned so that more is more likely to churn, nan where it is unknown.
+    """
+
+    advisor: NDArray[np.int64]
+    churned: Flags
+    score: NDArray[np.int64]
+    risks: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a backtest found, and of what."""
+
+    made: Mapping[str, Any]
+    advisor_dates: int
+    advisors: int
+    churned_dates: int
+    churners: int
+    signals: tuple[Signal, ...]
+    bands: tuple[Band, ...]
+    verdict: tuple[str, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the same as nested dicts and lists."""
+        return asdict(self)
+
+
+def judge(
+    sample: Sample, bands: Sequence[tuple[str, int]], made: Mapping[str, Any] | None = None
+) -> Report:
+    """Judge a sample: ranking of every signal, calibration of the score, and a verdict in words."""
+    signals = ranking(sample.risks, sample.churned, sample.advisor, of=SCORE, rivals=BASELINES)
+    return Report(
+        made=made or {},
+        advisor_dates=len(sample.advisor),
+        advisors=len(np.unique(sample.advisor)),
+        churned_dates=int(sample.churned.sum()),
+        churners=len(np.unique(sample.advisor[sample.churned])),
+        signals=signals,
+        # Whole advisors to either side: dates of one advisor are no independent evidence.
+        bands=calibration(sample.score, sample.churned, sample.advisor % 2 == 1, bands),
+        verdict=verdict(
+            signals, sample.churned, subject="The health score", words=WORDS, did="churned"
+        ),
+    )
+
+
+# -- making ----------------------------------------------------------------------------------------
 
 
 def backtest_advisors(
@@ -52,8 +171,8 @@ def backtest_advisors(
             f"--days {days} leaves no date to judge with --horizon {horizon}; "
             f"use at least {horizon + STEP} days"
         )
-    with _home(keep) as home:
-        own = replace(settings, home=home, target="duckdb", postgres_url=None)
+    with own_home(keep) as home:
+        own = settings_of(settings, home)
         made = _make(own, days=days, size=size, seed=seed, notify=notify)
         notify("judging")
         bands = [
@@ -70,32 +189,12 @@ def backtest_advisors(
     return judge(sample, bands, facts)
 
 
-@contextmanager
-def _home(keep: Path | None) -> Iterator[Path]:
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="tidemark-backtest-") as folder:
-            yield Path(folder)
-        return
-    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise UserError(f"--keep {keep} holds something already; name a new folder")
-    keep.mkdir(parents=True, exist_ok=True)
-    yield keep.absolute()
-
-
 def _make(
     settings: Settings, *, days: int, size: int | str, seed: int, notify: Notify
 ) -> dict[str, Any]:
-    from ingest.door import ingest_paths
-    from ingest.simulator import simulate
     from orchestration import runs
 
-    notify("making events")
-    simulation = simulate(
-        days=days, size=size, seed=seed, out=settings.home / "simulation",
-        timezone=settings.timezone,
-    )  # fmt: skip
-    notify("loading events")
-    ingest_paths([simulation.events_folder], settings=settings)
+    simulation = make_company(settings, days=days, size=size, seed=seed, notify=notify)
     summary = runs.run(settings, notify=notify)
     if summary.status != "succeeded":
         raise UserError(f"the run of the backtest ended {summary.status}: {summary.error}")

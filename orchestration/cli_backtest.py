@@ -1,0 +1,111 @@
+"""The commands ``tidemark backtest ...``: arguments in, a report out.
+
+Heavy libraries are imported inside commands. What is judged, and how, belongs in
+``orchestration.backtest_advisors`` and ``orchestration.backtest_customers``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingest.errors import UserError
+from ingest.settings import load_settings
+from orchestration.console import Console
+
+backtest = typer.Typer(help="Measure scores by what came after.", no_args_is_help=True)
+
+SEED = 7
+
+Days = Annotated[int, typer.Option(min=1, help="Length of the period.")]
+Size = Annotated[str, typer.Option(help="Events, or small, medium, large.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same company.")]
+Out = Annotated[Path | None, typer.Option(help="Write the report as Markdown.")]
+Keep = Annotated[Path | None, typer.Option(help="Keep the warehouse in this folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
+
+
+@backtest.callback()
+def _backtest() -> None:
+    """Measure scores by what came after."""
+
+
+def _judge(size: str, out: Path | None) -> None:
+    from ingest.simulator import SIZES
+
+    if not size.isdigit() and size not in SIZES:
+        raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"{out.parent} is no folder; make it first")
+
+
+@backtest.command("advisors")
+def advisors(
+    days: Days = 180,
+    size: Size = "medium",
+    seed: Seed = SEED,
+    horizon: Annotated[int, typer.Option(min=1, help="Days in which a churn is foretold.")] = 30,
+    out: Out = None,
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a made-up company and measure how well health scores foretell who leaves."""
+    from orchestration import backtest_advisors, backtest_shown
+
+    _judge(size, out)
+    console = Console(quiet=as_json)
+    with console.working() as notify:
+        report = backtest_advisors.backtest_advisors(
+            load_settings(), days=days, size=size, seed=seed, horizon=horizon, keep=keep,
+            notify=notify,
+        )  # fmt: skip
+    page = backtest_shown.page_of_advisors(report)
+    if out is not None:
+        command = f"tidemark backtest advisors --days {days} --size {size} --seed {seed} "
+        out.write_text(
+            backtest_shown.markdown(page, f"{command}--horizon {horizon}"), encoding="utf-8"
+        )
+    if as_json:
+        console.data(report.as_data())
+        return
+    for line in backtest_shown.render(page):
+        console.line(line)
+
+
+@backtest.command("customers")
+def customers(
+    days: Days = 180,
+    size: Size = "medium",
+    seed: Seed = SEED,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Judge these canonical events (a file or folder) and make none up."),
+    ] = None,
+    out: Out = None,
+    keep: Keep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how well churn risks foretell who stays away, beside BG/NBD."""
+    from orchestration import backtest_customers, backtest_shown
+
+    _judge(size, out)
+    if events is not None and not events.exists():
+        raise UserError(f"--events {events} does not exist; name a file or folder of events")
+    console = Console(quiet=as_json)
+    with console.working() as notify:
+        report = backtest_customers.backtest_customers(
+            load_settings(), days=days, size=size, seed=seed, events=events, keep=keep,
+            notify=notify,
+        )  # fmt: skip
+    page = backtest_shown.page_of_customers(report)
+    if out is not None:
+        made = f"--days {days} --size {size} --seed {seed}"
+        command = f"tidemark backtest customers {f'--events {events.name}' if events else made}"
+        out.write_text(backtest_shown.markdown(page, command), encoding="utf-8")
+    if as_json:
+        console.data(report.as_data())
+        return
+    for line in backtest_shown.render(page):
+        console.line(line)
