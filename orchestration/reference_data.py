@@ -1,13 +1,14 @@
 """Judgement of the reference data that defines metrics, before dbt loads it.
 
-Belongs here: what must hold of the seeds and of the settings beside them, in words that tell which
-file and value to mend. That a seed has its columns is judged where a user's file replaces ours, in
-``orchestration.dbt_project``; what the data means is SQL.
+Belongs here: what must hold of the seeds, in words that tell which file and value to mend. The vars
+beside them are judged in ``orchestration.metric_variables``; that a seed has its columns where a
+user's file replaces ours, in ``orchestration.dbt_project``. What the data means is SQL.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -18,6 +19,7 @@ import yaml
 
 from ingest.errors import UserError
 from ingest.registry import registry
+from orchestration.metric_variables import judge_variables
 
 Row = dict[str, str]
 
@@ -35,6 +37,9 @@ ALERT_SEVERITIES = ("low", "medium", "high", "critical")
 MONITORED_AGGREGATES = ("sum", "mean", "max")
 ALERT_SHARES = ("below_share_of_previous_date", "below_share_of_mean_of_7_dates")
 NUMBERS = ("bigint", "double precision")
+WEEKDAYS = ("1", "2", "3", "4", "5", "6", "7")
+CLOCK = re.compile("([01][0-9]|2[0-3]):[0-5][0-9]")
+IDENTIFIERS = ("*", "user_id", "anonymous_id", "phone_hash", "email_hash")
 
 
 def _fail(seed: str, text: str) -> None:
@@ -328,6 +333,61 @@ def message_rates(rows: Sequence[Row], project: Path) -> None:
             _fail(seed, f"{', '.join(key)} stands {count} times; each date has one price")
 
 
+def funnels(rows: Sequence[Row], project: Path) -> None:
+    """Steps from 1 without a gap, each an event that there is, and one window for all of them."""
+    seed = "funnels"
+    steps: dict[str, list[str]] = {}
+    windows: dict[str, set[float]] = {}
+    for row in rows:
+        if not row["funnel"]:
+            _fail(seed, "funnel is missing; give each funnel a name")
+        if not row["step"].isdigit():
+            _fail(seed, f"step is {row['step']!r}; use whole numbers from 1 on")
+        _known(seed, "event_name", row["event_name"], registry().events)
+        steps.setdefault(row["funnel"], []).append(row["step"])
+        windows.setdefault(row["funnel"], set()).add(_number(seed, row, "window_hours"))
+    for funnel, found in steps.items():
+        if sorted(map(int, found)) != list(range(1, len(found) + 1)):
+            _fail(seed, f"steps of {funnel} are {', '.join(found)}; they must go from 1 on, "
+                        "each once and without a gap")  # fmt: skip
+        if len(windows[funnel]) > 1 or min(windows[funnel]) <= 0:
+            hours = ", ".join(f"{hours:g}" for hours in sorted(windows[funnel]))
+            _fail(seed, f"window_hours of {funnel} is {hours}; all steps need the same, above 0")
+
+
+def business_hours(rows: Sequence[Row], project: Path) -> None:
+    """Openings of a weekday, on a clock of 24 hours, that do not overlap."""
+    seed = "business_hours"
+    closed_at: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: (row["weekday"], row["opens_at"])):
+        weekday, opens_at, closes_at = row["weekday"], row["opens_at"], row["closes_at"]
+        if weekday not in WEEKDAYS:
+            _fail(seed, f"weekday is {weekday!r}; use 1 for Monday to 7 for Sunday")
+        if not CLOCK.fullmatch(opens_at):
+            _fail(seed, f"opens_at is {opens_at!r}; write a time as 09:00")
+        if closes_at != "24:00" and not CLOCK.fullmatch(closes_at):
+            _fail(seed, f"closes_at is {closes_at!r}; write a time as 18:00, midnight as 24:00")
+        if opens_at >= closes_at:
+            _fail(seed, f"weekday {weekday} opens at {opens_at} and closes at {closes_at}; "
+                        "an opening ends later on the same day")  # fmt: skip
+        if opens_at < closed_at.get(weekday, ""):
+            _fail(seed, f"weekday {weekday} opens at {opens_at} before it has closed; "
+                        "openings of a weekday may not overlap")  # fmt: skip
+        closed_at[weekday] = closes_at
+
+
+def holidays(rows: Sequence[Row], project: Path) -> None:
+    """Dates."""
+    for row in rows:
+        _day("holidays", row, "date")
+
+
+def identity_placeholders(rows: Sequence[Row], project: Path) -> None:
+    """Values of a field that identifies, or of any."""
+    for row in rows:
+        _known("identity_placeholders", "identifier_type", row["identifier_type"], IDENTIFIERS)
+
+
 #: Seed -> what must hold of it.
 RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "platform_features": platform_features,
@@ -343,67 +403,11 @@ RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "message_rates": message_rates,
     "alert_policies": alert_policies,
     "monitored_metrics": monitored_metrics,
+    "funnels": funnels,
+    "business_hours": business_hours,
+    "holidays": holidays,
+    "identity_placeholders": identity_placeholders,
 }
-
-
-def settings_of_metrics(variables: Mapping[str, Any]) -> None:
-    """Judge the vars of dbt_project.yml that are numbers.
-
-    Raises:
-        UserError: names the var and what it may be.
-
-    """
-    share = variables.get("peer_weight", 0)
-    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
-        raise UserError(f"dbt_project.yml: peer_weight is {share!r}; use a number from 0 to 1")
-    for name in ("attribution_window_days", "attribution_half_life_days"):
-        value = variables.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 366:
-            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a whole number 1 to 366")
-    share = variables.get("attribution_end_share", 0)
-    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 0.5:
-        raise UserError(
-            f"dbt_project.yml: attribution_end_share is {share!r}; use a number from 0 to 0.5"
-        )
-    for name, least in (
-        ("min_peer_group_size", 1),
-        ("on_time_tolerance_seconds", 0),
-        ("revenue_target_cents_per_conversation", 1),
-        ("churn_horizon_days", 1),
-        ("churn_fit_weeks", 1),
-        ("churn_prior_weight", 1),
-        ("customer_recent_days", 1),
-        ("alert_resolve_after_dates", 1),
-        ("alert_cool_down_dates", 0),
-        ("anomaly_weeks", 1),
-        ("anomaly_minimum_values", 1),
-    ):
-        value = variables.get(name, least)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(
-                f"dbt_project.yml: {name} is {value!r}; use a whole number from {least} on"
-            )
-    for name in ("anomaly_threshold", "anomaly_least_spread_share"):
-        value = variables.get(name, 0)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:
-            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a number from 0 on")
-
-
-def settings_of_customers(variables: Mapping[str, Any]) -> None:
-    """Judge the vars of dbt_project.yml that the churn model and segments of customers read.
-
-    Raises:
-        UserError: names the var and what it may be.
-
-    """
-    for name in ("at_risk_churn_risk", "high_value_percentile"):
-        share = variables.get(name, 0)
-        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
-            raise UserError(f"dbt_project.yml: {name} is {share!r}; use a number from 0 to 1")
-    prior = variables.get("churn_prior", {})
-    for name, value in prior.items() if isinstance(prior, dict) else [("churn_prior", prior)]:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-            raise UserError(f"dbt_project.yml: {name} is {value!r}; use a number above 0")
 
 
 def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
@@ -420,5 +424,4 @@ def judge(project: Path, seeds: Mapping[str, Sequence[Row]]) -> None:
     for name, rows in seeds.items():
         if name in RULES:
             RULES[name](rows, project)
-    settings_of_metrics(_variables(project))
-    settings_of_customers(_variables(project))
+    judge_variables(_variables(project))

@@ -25,7 +25,6 @@ from ingest.simulator import simulate
 from orchestration import runs
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
-from orchestration.runs import RunSummary
 from tests.facts import Fact, Row, read
 from tests.oracle_journeys import closed_waits, funnel, messaging, response_times
 from tests.test_marts_oracle import Lab, assert_same
@@ -315,42 +314,6 @@ def in_pieces(lab: ChatLab, rng: random.Random, first: date, last: date) -> None
 
 # -- seeds -----------------------------------------------------------------------------------------
 
-BAD_SEEDS = {
-    "a gap": ("funnels", "funnel,step,event_name,window_hours\nf,1,page_viewed,1\nf,3,cta_clicked,1"),
-    "two windows": ("funnels", "funnel,step,event_name,window_hours\nf,1,page_viewed,1\nf,2,cta_clicked,2"),
-    "no such event": ("funnels", "funnel,step,event_name,window_hours\nf,1,page_seen,1"),
-    "no window": ("funnels", "funnel,step,event_name,window_hours\nf,1,page_viewed,0"),
-    "no such weekday": ("business_hours", "weekday,opens_at,closes_at\n0,09:00,18:00"),
-    "no such hour": ("business_hours", "weekday,opens_at,closes_at\n1,9:00,18:00"),
-    "backwards": ("business_hours", "weekday,opens_at,closes_at\n1,19:00,18:00"),
-    "overlap": ("business_hours", "weekday,opens_at,closes_at\n1,09:00,18:00\n1,17:00,19:00"),
-    "no value": ("holidays", "date\n\"\"\n2026-01-01"),
-}  # fmt: skip
-
-WORDS = {
-    "a gap": "funnels_have_steps_1_to_n",
-    "two windows": "funnels_have_one_window",
-    "no such event": "funnels_name_known_events",
-    "no window": "funnels_have_no_gaps_in_their_rows",
-    "overlap": "business_hours_do_not_overlap",
-    "no value": "holidays_are_dates",
-}
-
-
-@pytest.mark.parametrize("fault", BAD_SEEDS)
-def test_a_bad_seed_is_found_by_its_tests(
-    duckdb_settings: Settings, tmp_path: Path, fault: str
-) -> None:
-    """Each fault fails one test, and no model that reads the seed is built."""
-    seed, text = BAD_SEEDS[fault]
-    (tmp_path / "seeds").mkdir()
-    (tmp_path / "seeds" / f"{seed}.csv").write_text(text, encoding="utf-8")
-    settings = replace(duckdb_settings, seeds=tmp_path / "seeds")
-    window = Window(date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 1), 99)
-    result = build(DbtProject(settings), window, select=[seed])
-    failed = [node.unique_id.split(".")[2] for node in result.failed_tests]
-    assert failed == [WORDS.get(fault, "business_hours_are_hours_of_a_weekday")]
-
 
 @pytest.mark.parametrize(
     ("text", "words"),
@@ -386,9 +349,8 @@ def test_a_whole_run_takes_the_users_seeds_and_stops_at_a_bad_one(
 
     text = "funnel,step,event_name,window_hours\nf,2,page_viewed,1\n"
     (seeds / "funnels.csv").write_text(text, encoding="utf-8")
-    blocked: RunSummary = runs.run(settings, start=date(2026, 1, 30), end=date(2026, 1, 30))
-    assert blocked.status == "blocked"
-    assert blocked.error == "stopped by funnels: funnels_have_steps_1_to_n (1 failing rows)"
+    with pytest.raises(UserError, match=r"funnels\.csv: steps of f are 2; they must go from 1 on"):
+        runs.run(settings, start=date(2026, 1, 30), end=date(2026, 1, 30))
     assert published(settings, "select distinct funnel from marts.metrics_daily_funnel") == before
 
 

@@ -15,7 +15,8 @@ import yaml
 from ingest.errors import UserError
 from ingest.settings import load_settings
 from orchestration.dbt_project import PROJECT_DIR, DbtProject
-from orchestration.reference_data import RULES, judge, settings_of_customers, settings_of_metrics
+from orchestration.metric_variables import RANGES, judge_variables
+from orchestration.reference_data import RULES, judge
 
 Seeds = dict[str, list[dict[str, str]]]
 
@@ -150,6 +151,26 @@ FAULTS: list[tuple[Callable[[Seeds], Any], str]] = [
     (_set("message_rates", 0, valid_from=""), "valid_from is ''; write a date"),
     (_set("message_rates", 0, price_micros="0.1"), "price_micros is '0.1'; write a whole number"),
     (_set("message_rates", 0, currency=""), "currency is ''; write 3 capitals"),
+    (_set("funnels", 0, step="5"), "steps of order_to_payment are 5, 2"),
+    (_set("funnels", 0, step="first"), "step is 'first'; use whole numbers"),
+    (_double("funnels"), "steps of order_to_payment are 1, 2"),
+    (_set("funnels", 0, funnel=""), "funnel is missing"),
+    (_set("funnels", 0, event_name="page_seen"), "event_name is 'page_seen'; use one of"),
+    (_set("funnels", 0, window_hours="1"), "all steps need the same, above 0"),
+    (_set("funnels", 0, window_hours="a day"), "window_hours is 'a day'; write a number"),
+    (
+        lambda s: [row.update(window_hours="0") for row in s["funnels"]],
+        "window_hours of order_to_payment is 0; all steps need the same, above 0",
+    ),
+    (_set("business_hours", 0, weekday="0"), "weekday is '0'; use 1 for Monday"),
+    (_set("business_hours", 0, opens_at="9:00"), "opens_at is '9:00'; write a time as 09:00"),
+    (_set("business_hours", 0, opens_at="24:00"), "opens_at is '24:00'; write a time"),
+    (_set("business_hours", 0, closes_at="18"), "closes_at is '18'; write a time"),
+    (_set("business_hours", 0, opens_at="19:00"), "an opening ends later on the same day"),
+    (_double("business_hours"), "before it has closed; openings of a weekday may not overlap"),
+    (_add("holidays", {"date": "Christmas"}), "date is 'Christmas'; write a date as 2026-01-31"),
+    (_add("holidays", {"date": ""}), "date is ''; write a date"),
+    (_set("identity_placeholders", 0, identifier_type="name"), "identifier_type is 'name'; use"),
 ]
 
 
@@ -163,46 +184,39 @@ def test_each_rule_can_fail(seeds: Seeds, spoil: Callable[[Seeds], Any], words: 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "words"),
     [
-        ("peer_weight", 1.5),
-        ("peer_weight", "half"),
-        ("min_peer_group_size", 0),
-        ("min_peer_group_size", 4.5),
-        ("on_time_tolerance_seconds", -1),
-        ("revenue_target_cents_per_conversation", 0),
-        ("attribution_window_days", 0),
-        ("attribution_half_life_days", 0.5),
-        ("attribution_end_share", 0.51),
-        ("alert_resolve_after_dates", 0),
-        ("alert_cool_down_dates", -1),
-        ("anomaly_weeks", 0),
-        ("anomaly_minimum_values", 0.5),
-        ("anomaly_threshold", "far"),
-        ("anomaly_least_spread_share", -0.1),
+        ("peer_weight", 1.5, "peer_weight is 1.5; use a number from 0 to 1"),
+        ("peer_weight", "half", "peer_weight is 'half'; use a number"),
+        ("min_peer_group_size", 4.5, "min_peer_group_size is 4.5; use a whole number from 1 on"),
+        ("min_peer_group_size", True, "min_peer_group_size is True; use a whole number"),
+        (
+            "attribution_end_share",
+            0.51,
+            "attribution_end_share is 0.51; use a number from 0 to 0.5",
+        ),
+        (
+            "churn_prior",
+            {"shape": 1, "scale_days": 0},
+            "scale_days of churn_prior is 0; use a number",
+        ),
+        ("churn_prior", {"shape": 1e400}, "shape of churn_prior is inf; use a number above 0"),
+        ("churn_prior", "strong", "churn_prior is 'strong'; use a number above 0"),
+        ("anomaly_threshold", "far", "anomaly_threshold is 'far'; use a number from 0 on"),
     ],
 )
-def test_settings_beside_the_seeds_are_judged(name: str, value: Any) -> None:
+def test_settings_beside_the_seeds_are_judged(name: str, value: Any, words: str) -> None:
     shipped = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
-    settings_of_metrics(shipped)
-    with pytest.raises(UserError, match=f"dbt_project.yml: {name} is "):
-        settings_of_metrics(shipped | {name: value})
+    assert RANGES.keys() <= shipped.keys()
+    judge_variables(shipped)
+    with pytest.raises(UserError, match=re.escape(f"dbt_project.yml: {words}")):
+        judge_variables(shipped | {name: value})
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("at_risk_churn_risk", 1.01),
-        ("high_value_percentile", "most"),
-        ("churn_prior", {"shape": 1, "scale_days": 0}),
-        ("churn_prior", "strong"),
-    ],
-)
-def test_settings_of_customers_are_judged(name: str, value: Any) -> None:
-    shipped = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
-    settings_of_customers(shipped)
-    with pytest.raises(UserError, match=r"dbt_project\.yml: "):
-        settings_of_customers(shipped | {name: value})
+@pytest.mark.parametrize("name", RANGES)
+def test_a_number_below_the_least_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} is"):
+        judge_variables({name: RANGES[name].least - 1})
 
 
 def test_a_file_of_the_users_is_judged_before_anything_runs(tmp_path: Path) -> None:

@@ -25,17 +25,3 @@
     {%- endfor -%}
     ({{ faults | join(' or ') }})
 {%- endmacro %}
-
-{#- Names of all events that a contract describes: those that the generated tests conform to. -#}
-{% macro known_events() -%}
-    {%- set names = [''] -%}
-    {%- if execute -%}
-        {%- for node in graph.nodes.values() -%}
-            {%- if node.resource_type == 'test' and node.test_metadata
-                and node.test_metadata.name == 'conforms' -%}
-                {%- do names.extend((node.test_metadata.kwargs.get('events') or {}).keys()) -%}
-            {%- endif -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {{ return(names) }}
-{%- endmacro %}
