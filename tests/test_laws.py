@@ -65,6 +65,10 @@ class World:
         )
         path.unlink()
 
+    def selection(self) -> tuple[str, ...]:
+        """What a run builds, none for everything."""
+        return ("path:models",) if self.seeded else ()
+
     def run(
         self, start: date | None = None, end: date | None = None, *, full_refresh: bool = False
     ) -> bool:
@@ -82,7 +86,7 @@ class World:
             project,
             plan.window,
             full_refresh=plan.full_refresh,
-            select=("path:models",) if self.seeded else (),
+            select=self.selection(),
             tested=False,
         )
         assert result.succeeded, (result.error, [n.message for n in result.broken])

@@ -19,9 +19,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ingest.warehouse import open_warehouse
-from orchestration import ledger
 from orchestration.dbt_project import DbtProject
-from orchestration.dbt_runner import build
 from orchestration.publish_postgres import _copy, ensure_table
 from orchestration.relations import marts
 from tests.facts import Row, read
@@ -51,31 +49,9 @@ ZONES = {
 class SessionWorld(World):
     """A warehouse of which only the models of sessions are built."""
 
-    def build(
-        self, start: date | None = None, end: date | None = None, *, full_refresh: bool = False
-    ) -> bool:
-        """Plan as a run does and build; False when nothing was stale."""
-        warehouse = open_warehouse(self.settings)
-        plan = ledger.plan_run(warehouse, start, end, full_refresh=full_refresh, again=False)
-        if plan is None:
-            warehouse.close()
-            return False
-        run_id = ledger.start_run(warehouse, plan, None)
-        ledger.mark_started(warehouse, plan, run_id)
-        warehouse.close()
-        result = build(
-            DbtProject(self.settings),
-            plan.window,
-            full_refresh=plan.full_refresh,
-            select=MODELS,
-            tested=False,
-        )
-        assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
-        warehouse = open_warehouse(self.settings)
-        ledger.mark_run(warehouse, plan, run_id)
-        ledger.finish_run(warehouse, run_id, "succeeded")
-        warehouse.close()
-        return True
+    def selection(self) -> tuple[str, ...]:
+        """The models of sessions."""
+        return MODELS
 
     def table(self, relation: str) -> list[Row]:
         """What dbt built."""
@@ -188,15 +164,15 @@ def test_any_order_of_loads_and_runs(
         world.ingest(part)
         if rng.random() < 0.7:
             day = first + timedelta(days=rng.randrange(5))
-            world.build(day, day + timedelta(days=rng.randrange(3)))
-    while world.build():
+            world.run(day, day + timedelta(days=rng.randrange(3)))
+    while world.run():
         world.check(events)
     facts = read(events, zone)
     last = max(fact.day for fact in facts)
     # Nothing is stale: a session that goes on after an interior date is not cut off.
     inner = sorted({fact.day for fact in facts} - {last})
     for day in rng.sample(inner, min(2, len(inner))):
-        world.build(day, day)
+        world.run(day, day)
         world.check(events)
     # What was removed is gone once its date and all after it were run again, at once or by day.
     gone = rng.sample(facts, 12)
@@ -204,9 +180,9 @@ def test_any_order_of_loads_and_runs(
     world.remove([{"event_id": fact.event_id} for fact in gone])
     day = min(fact.day for fact in gone)
     if rng.random() < 0.5:
-        world.build(day, last)
+        world.run(day, last)
     while day <= last:
-        world.build(day, day)
+        world.run(day, day)
         day += timedelta(days=1)
     world.check(kept)
 
@@ -231,20 +207,20 @@ def test_a_late_event_joins_and_its_removal_splits(world: SessionWorld) -> None:
     ]
     bridge = _view("ann", "2026-03-02T00:10:00Z", 4)
     world.ingest(before)
-    world.build()
+    world.run()
     assert [row["session_number"] for row in _by_start(world)] == [1, 2, 3]
     world.ingest([bridge])
-    world.build(date(2026, 3, 2), date(2026, 3, 2))
+    world.run(date(2026, 3, 2), date(2026, 3, 2))
     # The last date is stale: it still shows what was known of it.
     assert [(row["session_number"], row["event_count"]) for row in _by_start(world)] == [
         (1, 3),
         (3, 1),
     ]
-    world.build()
+    world.run()
     world.check([*before, bridge])
     assert [row["session_number"] for row in _by_start(world)] == [1, 2]
     world.remove([bridge])
-    world.build(date(2026, 3, 2), date(2026, 3, 3))
+    world.run(date(2026, 3, 2), date(2026, 3, 3))
     world.check(before)
 
 
@@ -256,13 +232,13 @@ def test_a_stale_date_is_not_read(world: SessionWorld) -> None:
         _view("ann", "2026-03-03T00:10:00Z", 3),
     ]
     world.ingest(events)
-    world.build()
+    world.run()
     late = _view("ann", "2026-03-01T23:55:00Z", 4)
     world.ingest([late])
-    world.build(date(2026, 3, 1), date(2026, 3, 1))
+    world.run(date(2026, 3, 1), date(2026, 3, 1))
     (session,) = [row for row in world.table("sessions") if row["session_date"].day == 1]
     assert (session["event_count"], session["session_end_date"]) == (2, date(2026, 3, 1))
-    world.build()
+    world.run()
     world.check([*events, late])
 
 
