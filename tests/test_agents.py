@@ -15,7 +15,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from orchestration.dbt_project import PROJECT_DIR, DbtProject, seed_rows
@@ -24,7 +23,15 @@ from orchestration.reference_data import NUMBERS, _columns
 from orchestration.relations import marts
 from tests.agent_worlds import conversation_events
 from tests.facts import Row, read
-from tests.test_marts_oracle import Lab, assert_same, duckdb_lab, lab, postgres_lab, span
+from tests.test_marts_oracle import (
+    IN_TURN,
+    Lab,
+    assert_same,
+    duckdb_lab,
+    lab,
+    postgres_lab,
+    span,
+)
 
 # Fixtures of another module have to be names of this one.
 __all__ = ["duckdb_lab", "lab", "postgres_lab"]
@@ -99,7 +106,7 @@ def assert_equal(actual: dict[str, list[Row]], expected: dict[str, list[Row]]) -
         assert_same(relation, plain[0], plain[1], grain)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@IN_TURN
 def test_pieces_in_any_order_give_one_range(lab: Lab, seed: int) -> None:
     """Late records, lost ones, interior ranges and repeats end where one range does."""
     rng = random.Random(seed)

@@ -263,6 +263,7 @@ def test_a_range_at_once(lab: Lab) -> None:
     assert any(row["return_on_spend"] is not None for row in returns)
 
 
+@pytest.mark.parametrize("lab", ["duckdb"], indirect=True)
 def test_pieces_and_late_events_in_any_order(lab: Lab) -> None:
     """Random pieces of a history of which half came late, links and sessions included."""
     rng = random.Random(3)

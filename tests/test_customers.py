@@ -165,6 +165,7 @@ def test_a_range_at_once(lab: Lab, seed: int, days: int, users: int) -> None:
     assert "nobody" not in {row["user_id"] for row in rows}
 
 
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
 def test_pieces_late_events_and_interior_runs_give_one_range(lab: Lab) -> None:
     """In pieces, then late events run from the back: the end is that of one range."""
     rng = random.Random(7)

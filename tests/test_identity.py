@@ -28,7 +28,7 @@ from ingest.settings import Settings, load_settings
 from orchestration import identity, runs
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
-from orchestration.identity import Link, chain
+from orchestration.identity import Explanation, Link, chain
 from tests.facts import Row, read
 from tests.test_cli import tidemark
 from tests.test_marts_oracle import Lab
@@ -377,8 +377,8 @@ def test_a_chain_is_the_shortest_way_and_avoids_crowds() -> None:
     assert chain(links, ann, ("user_id", "nobody")) == [] == chain(links, ann, ann)
 
 
-def test_explain_and_revoke(settings: Settings, tmp_path: Path) -> None:
-    """Through the door and a whole run: explained, taken back, run again, taken apart."""
+def identified(settings: Settings, folder: Path) -> tuple[list[Row], Explanation]:
+    """Load, run and publish a person of three identifiers; the events, and what explains it."""
     page = {"event_name": "page_viewed", "channel": "web"}
     events = [
         {**page, "event_id": str(uuid.uuid4()), "occurred_at": "2026-03-01T10:00:00Z",
@@ -391,13 +391,20 @@ def test_explain_and_revoke(settings: Settings, tmp_path: Path) -> None:
         {**page, "event_id": str(uuid.uuid4()), "occurred_at": "2026-03-03T10:00:00Z",
          "user_id": "ann"},
     ]  # fmt: skip
-    path = tmp_path / "events.ndjson"
+    path = folder / "events.ndjson"
     path.write_text("".join(json.dumps(e) + "\n" for e in events), encoding="utf-8")
     (result,) = ingest_paths([path], settings=settings)
     assert result.accepted == 4
     assert runs.run(settings).status == "succeeded"
     (found,) = identity.explain(settings, "+491701234567")
     assert found.key[0] == "phone_hash"
+    return events, found
+
+
+def test_a_person_is_explained(duckdb_settings: Settings, tmp_path: Path) -> None:
+    """Through the door and a whole run: why three identifiers are one, and what each counts."""
+    settings = duckdb_settings
+    _, found = identified(settings, tmp_path)
     counts = {m.key[1]: (m.events, m.sessions, m.user_days) for m in found.members}
     assert counts["ann"] == (3, 2, 2) and counts["device-1"] == (1, 1, 0)
     assert [step.end for steps in found.chains for step in steps] == [
@@ -407,6 +414,12 @@ def test_explain_and_revoke(settings: Settings, tmp_path: Path) -> None:
     assert timeline(settings, found.person_id) == [
         ("page_viewed", 1), ("page_viewed", 2), ("user_identified", 3), ("page_viewed", 4),
     ]  # fmt: skip
+
+
+def test_a_link_is_taken_back(postgres_settings: Settings, tmp_path: Path) -> None:
+    """By commands: explained, taken back, run again, taken apart."""
+    settings = postgres_settings
+    events, found = identified(settings, tmp_path)
     with pytest.raises(UserError, match="there is no user_identified event"):
         identity.revoke(settings, events[0]["event_id"], reason="no link")
     words = commands(settings, "explain", "+491701234567").splitlines()

@@ -173,14 +173,14 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[list[int]], l
     return events, files, steps
 
 
-@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+@pytest.mark.parametrize(("target", "examples"), [("duckdb", 2), ("postgres", 1)])
 def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
-    worlds: dict[str, World], target: str
+    worlds: dict[str, World], target: str, examples: int
 ) -> None:
     world = worlds[target]
 
     @settings(
-        max_examples=3,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],
@@ -217,7 +217,6 @@ def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
 
 #: Both changes of clock of 2026 in Europe/Berlin: 29 March and 25 October.
 ZONES = [
-    ("Asia/Kolkata", date(2026, 3, 31)),
     ("Europe/Berlin", date(2026, 3, 31)),
     ("Europe/Berlin", date(2025, 10, 28)),
 ]

@@ -12,8 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ingest.registry import registry
 from ingest.settings import Settings
 from orchestration.dbt_project import DbtProject
@@ -21,6 +19,7 @@ from orchestration.dbt_runner import Window, build
 from tests.events import line, load, query
 from tests.facts import Row, read
 from tests.test_marts_oracle import (  # noqa: F401 - fixtures
+    IN_TURN,
     Lab,
     assert_same,
     dbt,
@@ -135,7 +134,7 @@ def days_of(events: list[Row]) -> tuple[date, date]:
     return min(days), max(days)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@IN_TURN
 def test_pieces_late_events_and_any_order_give_the_rows_of_one_range(lab: Lab, seed: int) -> None:  # noqa: F811
     """Random pieces of a random history, loaded out of order, against one full refresh."""
     rng = random.Random(seed)

@@ -86,7 +86,7 @@ def build_range(lab: Lab, start: date, end: date) -> None:
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
 
 
-@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+@pytest.mark.parametrize("target", ["postgres"])
 def test_pieces_and_late_events_cost_what_they_cost(labs: dict[str, Lab], target: str) -> None:
     """Day by day, then what is late: each message once, with what was known at its delivery."""
     lab = labs[target]

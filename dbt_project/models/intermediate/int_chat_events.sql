@@ -5,7 +5,8 @@
 ) }}
 
 {% set event = [
-    'event_date', 'chat_id', 'occurred_at', 'event_id', 'event_name', 'channel', 'user_id', 'agent_id',
+    'event_date', 'chat_id', 'occurred_at', 'event_id', 'event_name', 'channel', 'user_id',
+    'agent_id',
 ] -%}
 {#- What a message received begins, and what ends it. -#}
 {% set ends = {'waiting': 'message_sent', 'unresolved': 'chat_resolved'} -%}
