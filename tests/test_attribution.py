@@ -208,10 +208,17 @@ def lab(request: pytest.FixtureRequest, labs: dict[str, Lab]) -> Lab:
     return labs[request.param]
 
 
-def build_range(lab: Lab, start: date, end: date, *, prepare_start: date | None = None) -> None:
-    """Build the tables and what they need, with their tests, both ends included."""
+def build_range(
+    lab: Lab,
+    start: date,
+    end: date,
+    *,
+    prepare_start: date | None = None,
+    tested: bool = False,
+) -> None:
+    """Build the tables and what they need, both ends included."""
     window = Window(start, end, prepare_start or start, 99)
-    result = build(DbtProject(lab.settings), window, select=SELECT)
+    result = build(DbtProject(lab.settings), window, select=SELECT, tested=tested)
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
 
 
@@ -421,7 +428,7 @@ def test_the_data_tests_find_planted_faults(labs: dict[str, Lab]) -> None:
     )  # fmt: skip
     select = ("--select", *(f"{name},test_type:data" for name in names))
     for faults in FAULTS:
-        build_range(lab, first, last)
+        build_range(lab, first, last, tested=True)
         for fault in faults:
             lab.sql(fault)
         window = Window(first, last, first, 99)

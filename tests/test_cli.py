@@ -19,9 +19,9 @@ from ingest.settings import Settings
 from orchestration import runs
 from orchestration.summary import run_lines, sparkline, summary_lines
 from tests.events import line
-from tests.test_orchestration import environment, load, project, tiny
+from tests.test_orchestration import environment, load, project, short_suite, tiny
 
-__all__ = ["project", "tiny"]
+__all__ = ["project", "short_suite", "tiny"]
 
 MAIN = (
     "import os, sys; from pathlib import Path; "

@@ -115,7 +115,7 @@ class Ledger:
         self.ran |= set(_each(start, end))
         window = Window(start, end, prepare_start, 99, known)
         select = ["+customer_insights"] if tested else [f"+customer_insights,{MODELS}"]
-        result = build(DbtProject(self.lab.settings), window, select=select)
+        result = build(DbtProject(self.lab.settings), window, select=select, tested=False)
         assert result.error is None, result.error
         assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
         self.unprepared -= set(_each(prepare_start, end))

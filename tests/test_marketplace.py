@@ -104,7 +104,13 @@ def build_range(
 ) -> None:
     """Build the four tables and what they need, with their tests, both ends included."""
     window = Window(start, end, prepare_start or start, 99)
-    result = build(DbtProject(lab.settings), window, full_refresh=full_refresh, select=SELECT)
+    result = build(
+        DbtProject(lab.settings),
+        window,
+        full_refresh=full_refresh,
+        select=SELECT,
+        tested=full_refresh,
+    )
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
 
 

@@ -80,9 +80,10 @@ def labs(
         connection.execute(f"drop database if exists {name} with (force)")
 
 
-def build_range(lab: Lab, start: date, end: date) -> None:
-    """Build the tables and what they need, with their tests, both ends included."""
-    result = build(DbtProject(lab.settings), Window(start, end, start, 99), select=SELECT)
+def build_range(lab: Lab, start: date, end: date, *, tested: bool = False) -> None:
+    """Build the tables and what they need, both ends included."""
+    window = Window(start, end, start, 99)
+    result = build(DbtProject(lab.settings), window, select=SELECT, tested=tested)
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
 
 
@@ -153,7 +154,7 @@ def test_the_data_tests_find_planted_faults(labs: dict[str, Lab]) -> None:
     names = (*MESSAGE_COST_GRAINS, "int_message_events", "int_message_charges")
     select = ("--select", *(f"{name},test_type:data" for name in names))
     for faults in (FAULTS, LATER_FAULTS):
-        build_range(lab, START, last)
+        build_range(lab, START, last, tested=True)
         for fault in faults:
             lab.sql(fault)
         statuses = dbt(lab, "test", *select, window=Window(START, last, START, 99))

@@ -18,10 +18,10 @@ from orchestration import dbt_project, publish_postgres, runs
 from orchestration.publish_duckdb import KEPT
 from orchestration.session import open_session
 from tests.events import query
-from tests.test_orchestration import load, project, tiny
+from tests.test_orchestration import load, project, short_suite, tiny
 from tests.tiny_project import write_project
 
-__all__ = ["project", "tiny"]
+__all__ = ["project", "short_suite", "tiny"]
 
 pytestmark = pytest.mark.usefixtures("project")
 

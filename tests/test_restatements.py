@@ -21,10 +21,10 @@ from orchestration.restatements_shown import Restated, lines, report, words
 from orchestration.summary import run_lines
 from tests.events import query
 from tests.test_cli import assert_one_line_error, tidemark
-from tests.test_orchestration import load, project, tiny
+from tests.test_orchestration import load, project, short_suite, tiny
 from tests.test_publication import publish, readers_view
 
-__all__ = ["project", "tiny"]
+__all__ = ["project", "short_suite", "tiny"]
 
 Cell = tuple[Any, ...]
 
