@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from orchestration.dbt_project import PROJECT_DIR, DbtProject, seed_rows
@@ -160,6 +161,7 @@ def record(number: int, day: int, *, conversation: str = "c", agent: str = "a") 
     }
 
 
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
 def test_a_conversation_is_its_latest_record_whatever_is_run(lab: Lab) -> None:
     """Later records stay, lost ones give way to those before, and the last one takes its row."""
     events = [record(1, 1), record(5, 5), record(9, 9), record(3, 3, conversation="d")]
@@ -185,6 +187,7 @@ def test_a_conversation_is_its_latest_record_whatever_is_run(lab: Lab) -> None:
         assert shown() == expected, lost
 
 
+@pytest.mark.parametrize("lab", ["duckdb"], indirect=True)
 def test_alerts_do_not_depend_on_the_order_of_runs(lab: Lab) -> None:
     """What an alert looks back on may be run after it."""
     rng = random.Random(3)

@@ -234,7 +234,7 @@ def tables(lab: Lab) -> dict[str, list[tuple[Any, ...]]]:
 # -- the laws --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize(("lab", "seed"), [("duckdb", 1)], indirect=["lab"])
 def test_persons_are_those_of_a_union_find_on_every_date(lab: Lab, seed: int) -> None:
     rng = random.Random(seed)
     days = 13
@@ -264,7 +264,7 @@ def test_persons_are_those_of_a_union_find_on_every_date(lab: Lab, seed: int) ->
     assert tables(lab) == at_once
 
 
-@pytest.mark.parametrize("seed", [3])
+@pytest.mark.parametrize(("lab", "seed"), [("postgres", 3)], indirect=["lab"])
 def test_late_erased_and_revoked_links(lab: Lab, seed: int) -> None:
     """Whatever comes and goes: once nothing is stale, the persons are those of what is left."""
     rng = random.Random(seed)
@@ -306,6 +306,7 @@ def test_late_erased_and_revoked_links(lab: Lab, seed: int) -> None:
     assert tables(lab) == incremental
 
 
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
 def test_a_chain_of_ten_thousand_identifiers(lab: Lab) -> None:
     """However long the way from one identifier to another, and in whatever order it came."""
     rng = random.Random(5)

@@ -492,10 +492,11 @@ def test_in_pieces(lab: Lab) -> None:
     lab.check(last + timedelta(days=2))
 
 
+@pytest.mark.parametrize("lab", ["duckdb"], indirect=True)
 def test_interior_windows_after_late_events(lab: Lab) -> None:
     """Late events: an interior window is right at once, whatever stands after it."""
-    rng = random.Random(20 if lab.settings.target == "duckdb" else 21)
-    lab.reset(ZONES[2 if lab.settings.target == "duckdb" else 0])
+    rng = random.Random(20)
+    lab.reset(ZONES[2])
     events = random_events(rng, days=45, count=400)
     late = [e for e in events if rng.random() < 0.3]
     lab.load(1, [e for e in events if e not in late])
@@ -574,20 +575,20 @@ def test_advisors_in_interior_windows_after_late_events(lab: Lab) -> None:
     lab.check(last)
 
 
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
 def test_a_full_refresh_changes_nothing(lab: Lab) -> None:
-    """Tables made anew hold the same rows, and on Postgres keep their indexes."""
+    """Tables made anew hold the same rows, and keep their indexes."""
     lab.load(1, random_events(random.Random(35), days=8, count=120))
     first, last = span(lab.events[1], lab.timezone)
     lab.run(first, last)
     lab.run(first, last, full_refresh=True)
     lab.check(last)
-    if lab.settings.target == "postgres":
-        indexed = lab.sql("select tablename from pg_indexes where schemaname = 'intermediate'")
-        assert {row["tablename"] for row in indexed} == {
-            path.stem
-            for path in _models()
-            if path.parent.name == "intermediate" and "ephemeral" not in path.read_text()
-        }
+    indexed = lab.sql("select tablename from pg_indexes where schemaname = 'intermediate'")
+    assert {row["tablename"] for row in indexed} == {
+        path.stem
+        for path in _models()
+        if path.parent.name == "intermediate" and "ephemeral" not in path.read_text()
+    }
 
 
 @pytest.mark.parametrize("lab", ["postgres"], indirect=True)
