@@ -41,6 +41,16 @@
     end
 {%- endmacro %}
 
+{#- Codes of the areas of the relation `area_values` that are a strength, or an improvement. -#}
+{% macro codes_of_areas(judgement) -%}
+    string_agg(area_values.code, ',' order by area_values.position) filter (
+        where {{ compares(
+            'area_values.' ~ judgement ~ '_comparison', 'area_values.value',
+            'area_values.' ~ judgement ~ '_threshold'
+        ) }}
+    )
+{%- endmacro %}
+
 {%- macro conversations_of_window() -%}
     select conversation_days.conversation_id
     from {{ ref('int_conversation_days') }} as conversation_days

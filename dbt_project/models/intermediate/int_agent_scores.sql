@@ -62,10 +62,10 @@ scored as (
 
 weights as (
     select
-        {%- for score in ['quality_score', 'conversion_score', 'efficiency_score'] %}
-        max(score_weights.weight) filter (where score_weights.score = '{{ score }}') as {{ score }}
-            {{- ',' if not loop.last }}
-        {%- endfor %}
+        {{ listed(
+            ['quality_score', 'conversion_score', 'efficiency_score'],
+            "max(score_weights.weight) filter (where score_weights.score = '{name}') as {name}"
+        ) }}
     from score_weights
 )
 

@@ -39,16 +39,8 @@ judged_areas as (
     select
         area_values.as_of_date,
         area_values.agent_id,
-        {%- for judgement, columns in [
-            ('strengths', 'strength'), ('improvement_areas', 'improvement')
-        ] %}
-        string_agg(area_values.code, ',' order by area_values.position) filter (
-            where {{ compares(
-                'area_values.' ~ columns ~ '_comparison', 'area_values.value',
-                'area_values.' ~ columns ~ '_threshold'
-            ) }}
-        ) as {{ judgement }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ codes_of_areas('strength') }} as strengths,
+        {{ codes_of_areas('improvement') }} as improvement_areas
     from area_values
     group by area_values.as_of_date, area_values.agent_id
 )
