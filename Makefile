@@ -27,7 +27,7 @@ demo: $(STAMP)  ## 90 days of simulated events: ingest, run every partition, pub
 	@$(BIN)/tidemark demo --size $(SIZE)
 
 test: $(STAMP)  ## the whole test suite, Postgres included
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 ui: $(STAMP)  ## Dagster webserver and daemon on loopback
 	@$(BIN)/tidemark ui
