@@ -29,11 +29,12 @@ from ingest.blocks import (
 from ingest.privacy import Pseudonyms
 from ingest.redacted_payload import quarantined_payload
 from ingest.registry import registry
+from ingest.schema import ensure_month_partitions, raw_columns_ddl
 from ingest.settings import Settings
 from ingest.shape import Fault
 from ingest.source_files import file_format, file_sha256, read_blocks, read_documents
 from ingest.typing_engine import Batch, TypingEngine
-from ingest.warehouse import LOAD_LOCK, Warehouse, ensure_month_partitions
+from ingest.warehouse import LOAD_LOCK, Warehouse
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,8 @@ class Loader:
         months = execute("select distinct strftime(event_date, '%Y-%m') from tide_first").fetchall()
         ensure_month_partitions(warehouse, sorted(month for (month,) in months))
         warehouse.execute(
-            "create temp table if not exists tide_stage (like raw.events) on commit drop"
+            f"create temp table if not exists tide_stage ({raw_columns_ddl('postgres')}) "
+            "on commit drop"
         )
         warehouse.execute("truncate tide_stage")
         for domain in batch.domains:

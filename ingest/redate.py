@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ingest.warehouse import Warehouse, ensure_month_partitions
+from ingest.schema import ensure_month_partitions
+from ingest.warehouse import Warehouse
 
 
 def ensure_timezone(

@@ -1,7 +1,7 @@
 """The warehouse: one connection to DuckDB or Postgres, its lock, and the schema it starts with.
 
-Belongs here: how to connect, wait, migrate and speak SQL to either engine. What is loaded or
-computed belongs elsewhere.
+Belongs here: how to connect, wait and speak SQL to either engine. The schema that a warehouse
+starts with belongs in ``ingest.schema``; what is loaded or computed belongs elsewhere.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import UserError
-from ingest.registry import SQL_TYPES, registry
+from ingest.schema import migrate
 from ingest.settings import Settings
-
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 #: Advisory lock numbers on Postgres ("tide" in ASCII, then a counter).
 LOAD_LOCK = 0x7469646500000001
@@ -195,63 +193,3 @@ def open_warehouse(
             warehouse.close()
             raise
     return warehouse
-
-
-def raw_events_ddl(target: str) -> str:
-    """Return the statement that creates raw.events, from the contracts."""
-    types = SQL_TYPES[target]
-    columns = ",\n    ".join(f'"{n}" {types[t]}' for n, t in registry().raw_columns().items())
-    partitioned = " partition by range (event_date)" if target == "postgres" else ""
-    return f"create table if not exists raw.events (\n    {columns}\n){partitioned}"
-
-
-def _statements(path: Path) -> list[str]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines()
-             if not line.strip().startswith("--")]  # fmt: skip
-    return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
-
-
-def migrate(warehouse: Warehouse) -> None:
-    """Create what is missing: schemas, operations tables, raw.events and its newest columns.
-
-    Safe to repeat and, on Postgres, to run from several processes at once.
-    """
-    with warehouse.transaction():
-        if warehouse.target == "postgres":
-            warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK + 16])
-        for path in sorted(MIGRATIONS.glob("*.sql")):
-            for statement in _statements(path):
-                warehouse.execute(statement)
-        warehouse.execute(raw_events_ddl(warehouse.target))
-        warehouse.execute(
-            "create table if not exists raw.event_ids (event_id uuid"
-            + (" primary key)" if warehouse.target == "postgres" else ")")
-        )
-        _add_new_columns(warehouse)
-
-
-def _add_new_columns(warehouse: Warehouse) -> None:
-    present = {
-        row[0]
-        for row in warehouse.execute(
-            "select column_name from information_schema.columns "
-            "where table_schema = 'raw' and table_name = 'events'"
-        )
-    }
-    types = SQL_TYPES[warehouse.target]
-    for name, kind in registry().raw_columns().items():
-        if name not in present:
-            warehouse.execute(f'alter table raw.events add column "{name}" {types[kind]}')
-
-
-def ensure_month_partitions(warehouse: Warehouse, months: Sequence[str]) -> None:
-    """Create the Postgres partitions of raw.events for months written ``YYYY-MM``."""
-    for month in months:
-        year, number = int(month[:4]), int(month[5:7])
-        following = f"{year + (number == 12):04d}-{number % 12 + 1:02d}-01"
-        name = f"events_{year:04d}_{number:02d}"
-        warehouse.execute(
-            f"create table if not exists raw.{name} partition of raw.events "
-            f"for values from ('{month}-01') to ('{following}')"
-        )
-        warehouse.execute(f"create index if not exists {name}_date on raw.{name} (event_date)")

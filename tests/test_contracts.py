@@ -36,9 +36,10 @@ from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.json_schema import event_schema, example_event
 from ingest.registry import CONTRACTS_DIR, SQL_TYPES, ContractError, load_registry, registry
+from ingest.schema import migrate
 from ingest.settings import load_settings
 from ingest.staging import own_columns, shared_columns, staging_files
-from ingest.warehouse import Warehouse, migrate, open_warehouse
+from ingest.warehouse import Warehouse, open_warehouse
 
 DBT = LAYOUT.staging.parents[1]
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

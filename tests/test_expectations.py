@@ -141,7 +141,7 @@ def warehouse(settings: Settings) -> Iterator[Warehouse]:
 def store(warehouse: Warehouse, load_id: int, rows: list[dict[str, Any]], **counts: int) -> None:
     """Put rows into raw.events as a load would, whether or not the door would take them."""
     from ingest.loader import touch_partitions
-    from ingest.warehouse import ensure_month_partitions
+    from ingest.schema import ensure_month_partitions
 
     at = datetime.now(UTC).replace(tzinfo=None)
     days = sorted({row["event_date"] for row in rows})

@@ -19,8 +19,9 @@ import psycopg
 import pytest
 
 from ingest.registry import registry
+from ingest.schema import ensure_month_partitions
 from ingest.settings import Settings, load_settings
-from ingest.warehouse import ensure_month_partitions, open_warehouse
+from ingest.warehouse import open_warehouse
 from orchestration.dbt_project import DbtProject, environment_set
 from orchestration.dbt_runner import Window, build, load_manifest, release_connections
 from tests.advisor_worlds import START, advisor_world, advisory_events

@@ -1,7 +1,4 @@
--- Schemas and the tables of operations; read by both engines.
-create schema if not exists raw;
-create schema if not exists ops;
-
+-- The tables of operations; read by both engines.
 create table if not exists ops.warehouse (
     business_timezone varchar not null
 );

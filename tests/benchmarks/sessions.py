@@ -18,8 +18,9 @@ from statistics import median
 import duckdb
 
 from ingest.registry import registry
+from ingest.schema import ensure_month_partitions
 from ingest.settings import Settings, load_settings
-from ingest.warehouse import ensure_month_partitions, open_warehouse
+from ingest.warehouse import open_warehouse
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.benchmarks.measure import Cost, typical, write_results
