@@ -10,6 +10,7 @@ import dagster as dg
 from dagster_dbt import dbt_assets
 
 from orchestration import dbt_runner, ledger
+from orchestration.access.migrate import role_of, settle
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import BuildResult, NodeResult
 from orchestration.ledger import CheckRecord
@@ -101,12 +102,14 @@ def build_models(
     whole = not context.is_subset
     select = [] if whole else sorted(key.path[-1] for key in context.selected_asset_keys)
     ledger.mark_started(session.warehouse, session.plan, session.run_id)
+    settle(session, manifest)
     session.say(f"building {session.window.start} .. {session.window.end}")
     result = dbt_runner.build(
         project,
         session.window,
         full_refresh=session.plan.full_refresh,
         select=select,
+        role=role_of(session.settings),
         on_event=_progress(session),
     )
     session.rows.update(count_rows(session, built_relations(manifest, result)))

@@ -17,7 +17,14 @@ from ingest.errors import UserError
 from ingest.registry import ContractError
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
-from orchestration import cli_alerts, cli_backtest, cli_contracts, cli_identity, cli_ingest
+from orchestration import (
+    cli_access,
+    cli_alerts,
+    cli_backtest,
+    cli_contracts,
+    cli_identity,
+    cli_ingest,
+)
 from orchestration.console import Console, table
 
 app = typer.Typer(
@@ -33,6 +40,7 @@ app.add_typer(cli_contracts.contracts, name="contracts")
 app.add_typer(cli_identity.identity, name="identity")
 app.add_typer(cli_backtest.backtest, name="backtest")
 app.command("alerts")(cli_alerts.alerts)
+app.command("migrate")(cli_access.migrate)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]

@@ -99,13 +99,14 @@ def _invoke(
     arguments: Sequence[str],
     *,
     manifest: Manifest | None = None,
+    role: str | None = None,
     on_event: Callable[[Any], None] | None = None,
 ) -> dbtRunnerResult:
     from dbt.cli.main import dbtRunner
 
     project.log_path.mkdir(parents=True, exist_ok=True)
     callbacks = [on_event] if on_event else []
-    with environment_set(project.environment()):
+    with environment_set({**project.environment(), "TIDEMARK_PGROLE": role or ""}):
         try:
             return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
         finally:
@@ -152,11 +153,13 @@ def build(
     full_refresh: bool = False,
     select: Sequence[str] = (),
     tested: bool = True,
+    role: str | None = None,
     on_event: Callable[[Any], None] | None = None,
 ) -> BuildResult:
     """Run ``dbt build`` once for a window; without data tests where ``tested`` is false.
 
-    Unit tests are left out: they prove formulas, not data, and the test suite runs them.
+    On Postgres everything is done, and then owned, by ``role``, else by the login. Unit tests are
+    left out: they prove formulas, not data, and the test suite runs them.
     """
     arguments = [
         "build", "--exclude-resource-type", "unit_test",
@@ -167,7 +170,7 @@ def build(
         *(["--select", *select, "--indirect-selection", "cautious"] if select else []),
     ]  # fmt: skip
     manifest = load_manifest(project)
-    result = _invoke(project, arguments, manifest=manifest, on_event=on_event)
+    result = _invoke(project, arguments, manifest=manifest, role=role, on_event=on_event)
     runs = getattr(result.result, "results", None)
     if runs is None:
         return BuildResult((), one_line(result.exception or "dbt did not start"))
@@ -198,6 +201,7 @@ def pass_through(
 
     A command that touches the warehouse holds the lock of runs.
     """
+    from orchestration.access.migrate import role_of, settle
     from orchestration.session import open_session
 
     project = DbtProject(settings)
@@ -210,7 +214,11 @@ def pass_through(
     else:
         session = open_session(settings, notify=notify)
     try:
-        result = _invoke(project, [*arguments, *project.arguments()])
+        if session is not None:
+            settle(session, project.manifest)
+        result = _invoke(
+            project, [*arguments, *project.arguments()], role=role_of(settings) if session else None
+        )
     finally:
         if session is not None:
             session.close()

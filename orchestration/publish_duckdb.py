@@ -146,8 +146,8 @@ def _describe(connection: object, mart: Relation) -> None:
     kind = "view" if mart.is_view else "table"
     texts = [(f'{kind} published.marts."{mart.name}"', mart.description)]
     texts += [
-        (f'column published.marts."{mart.name}"."{column}"', text)
-        for column, text in mart.column_descriptions
+        (f'column published.marts."{mart.name}"."{column.name}"', column.description)
+        for column in mart.columns
     ]
     statements = [
         f"comment on {what} is '{' '.join(text.split()).replace(chr(39), chr(39) * 2)}'"

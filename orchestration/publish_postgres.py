@@ -6,7 +6,6 @@ moment; readers see the state before or the state after.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -14,19 +13,18 @@ from typing import Any
 
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration import restatements
+from orchestration.access.catalogue import PUBLISHER
+from orchestration.access.migrate import settle_within
 from orchestration.publish import Publication, record
+from orchestration.readers_tables import SCHEMA
+from orchestration.readers_tables import columns as columns_of
 from orchestration.relations import Relation
 from orchestration.session import RunSession
 
 PUBLISH_LOCK = RUN_LOCK + 1
 
-SCHEMA = "marts"
-
 #: How far before a run a row can end that reached into it: what a session's longest gap spans.
 SPAN_REACH = timedelta(days=2)
-
-#: Rows of the owner, for whoever publishes; other roles get policies of their own.
-OWNER_POLICY = "owner"
 
 
 def copy_marts(
@@ -41,7 +39,6 @@ def copy_marts(
     publication = replace(publication, location=f"database {database}, schema {SCHEMA}")
     with warehouse.transaction():
         warehouse.execute("select pg_advisory_xact_lock(?)", [PUBLISH_LOCK])
-        warehouse.execute(f"create schema if not exists {SCHEMA}")
         restatements.find(
             warehouse,
             marts,
@@ -49,18 +46,17 @@ def copy_marts(
             publishing_through=publication.data_through,
             catalog=database,
         )
+        settle_within(session.settings, warehouse, marts)
         dates = _dates_to_copy(warehouse)
+        unfilled = {
+            name for (name,) in warehouse.execute("select relation from ops.unfilled_relations")
+        }
         tables = [mart for mart in marts if not mart.is_view]
-        views = [mart for mart in marts if mart.is_view]
-        if any(_changed_types(warehouse, mart) for mart in tables):
-            # Postgres changes no type under a view; they come back in the same transaction.
-            for view in views:
-                warehouse.execute(f'drop view if exists {SCHEMA}."{view.name}"')
+        warehouse.execute(f"set local role {PUBLISHER}")
         for mart in tables:
-            made = ensure_table(warehouse, mart)
-            _copy(warehouse, mart, None if made else dates)
-        for view in views:
-            ensure_view(warehouse, view)
+            _copy(warehouse, mart, None if mart.name in unfilled else dates)
+        warehouse.execute("reset role")
+        warehouse.execute("delete from ops.unfilled_relations")
         record(warehouse, publication)
     for mart in tables:
         warehouse.execute(f'analyze {SCHEMA}."{mart.name}"')
@@ -77,88 +73,8 @@ def _dates_to_copy(warehouse: Warehouse) -> list[date] | None:
     return sorted(day for day, published in rows if not published)
 
 
-def _columns(warehouse: Warehouse, schema: str, name: str) -> dict[str, str]:
-    rows = warehouse.execute(
-        "select attname, format_type(atttypid, atttypmod) from pg_attribute "
-        "where attrelid = to_regclass(?) and attnum > 0 and not attisdropped order by attnum",
-        [f'{schema}."{name}"'],
-    )
-    return {str(column): str(kind) for column, kind in rows}
-
-
-def _changed_types(warehouse: Warehouse, mart: Relation) -> dict[str, str]:
-    """Return the columns of readers that have another type now, with that type."""
-    present = _columns(warehouse, SCHEMA, mart.name)
-    return {
-        column: kind
-        for column, kind in _columns(warehouse, mart.schema, mart.name).items()
-        if column in present and present[column] != kind
-    }
-
-
-def ensure_table(warehouse: Warehouse, mart: Relation) -> bool:
-    """Create the readers' table, or its newest columns; return whether it was made anew."""
-    wanted = _columns(warehouse, mart.schema, mart.name)
-    present = _columns(warehouse, SCHEMA, mart.name)
-    table = f'{SCHEMA}."{mart.name}"'
-    changed = not present
-    if not present:
-        columns = ", ".join(f'"{column}" {kind}' for column, kind in wanted.items())
-        warehouse.execute(f"create table {table} ({columns})")
-        warehouse.execute(f"alter table {table} enable row level security")
-        warehouse.execute(f"alter table {table} force row level security")
-        warehouse.execute(
-            f"create policy {OWNER_POLICY} on {table} to current_user "
-            "using (true) with check (true)"
-        )
-        if mart.date_column:
-            warehouse.execute(f'create index on {table} ("{mart.date_column}")')
-        for column in mart.lookup_columns:
-            warehouse.execute(f'create index on {table} ("{column}")')
-    for column, kind in wanted.items() if present else ():
-        if column not in present:
-            warehouse.execute(f'alter table {table} add column "{column}" {kind}')
-            changed = True
-    for column, kind in _changed_types(warehouse, mart).items():
-        warehouse.execute(
-            f'alter table {table} alter column "{column}" type {kind} using "{column}"::{kind}'
-        )
-        changed = True
-    if changed:
-        _describe(warehouse, mart)
-    return changed
-
-
-def ensure_view(warehouse: Warehouse, mart: Relation) -> None:
-    """Create or replace a view of readers, over their tables and with their rights."""
-    query = warehouse.value("select pg_get_viewdef(to_regclass(?))", [mart.full_name])
-    query = re.sub(rf'\b"?{mart.schema}"?\.', f"{SCHEMA}.", query)
-    made = _columns(warehouse, SCHEMA, mart.name)
-    if made and made != _columns(warehouse, mart.schema, mart.name):
-        # A view cannot be replaced by one of other columns.
-        warehouse.execute(f'drop view {SCHEMA}."{mart.name}"')
-        made = {}
-    warehouse.execute(
-        f'create or replace view {SCHEMA}."{mart.name}" with (security_invoker = true) as {query}'
-    )
-    if not made:
-        _describe(warehouse, mart)
-
-
-def _describe(warehouse: Warehouse, mart: Relation) -> None:
-    kind = "view" if mart.is_view else "table"
-    texts = [(f'{kind} {SCHEMA}."{mart.name}"', mart.description)]
-    texts += [
-        (f'column {SCHEMA}."{mart.name}"."{c}"', text) for c, text in mart.column_descriptions
-    ]
-    for what, text in texts:
-        if text:
-            words = " ".join(text.split()).replace("'", "''")
-            warehouse.execute(f"comment on {what} is '{words}'")
-
-
 def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
-    columns = ", ".join(f'"{name}"' for name in _columns(warehouse, mart.schema, mart.name))
+    columns = ", ".join(f'"{name}"' for name in columns_of(warehouse, mart.schema, mart.name))
     key = ", ".join(f'"{name}"' for name in mart.grain)
     table = f'{SCHEMA}."{mart.name}"'
     ours = f"select {columns} from {mart.full_name}"

@@ -15,6 +15,15 @@ DELETE_WINDOW = re.compile(r"delete_window\(\s*['\"](\w+)['\"]")
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column as its YAML declares it; ``data_type`` is that of the contract, if there is one."""
+
+    name: str
+    data_type: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
 class Relation:
     """One model or seed of the dbt project.
 
@@ -31,7 +40,7 @@ class Relation:
     grain: tuple[str, ...]
     whole: bool
     description: str
-    column_descriptions: tuple[tuple[str, str], ...]
+    columns: tuple[Column, ...]
     #: Columns by which readers look rows up; the first one orders the published DuckDB table.
     lookup_columns: tuple[str, ...] = ()
     #: First date of a row whose last date is ``date_column``; a run may change any date between.
@@ -41,6 +50,17 @@ class Relation:
     def full_name(self) -> str:
         """The relation as SQL names it in the warehouse."""
         return f'{self.schema}."{self.name}"'
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the declared columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def contract(self) -> dict[str, str]:
+        """Types by column when every column has one, else nothing."""
+        types = {column.name: column.data_type for column in self.columns if column.data_type}
+        return types if len(types) == len(self.columns) else {}
 
     @property
     def is_view(self) -> bool:
@@ -83,8 +103,9 @@ def _relation(node: Mapping[str, Any]) -> Relation:
         grain=tuple(meta.get("grain") or ()),
         whole=bool(meta.get("rewrites_history")),
         description=node.get("description") or "",
-        column_descriptions=tuple(
-            (name, column.get("description") or "") for name, column in node["columns"].items()
+        columns=tuple(
+            Column(name, column.get("data_type"), column.get("description") or "")
+            for name, column in node["columns"].items()
         ),
         lookup_columns=tuple(meta.get("lookup_columns") or ()),
         since_column=meta.get("since_column"),

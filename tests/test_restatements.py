@@ -81,7 +81,7 @@ class Bench:
         mart = Relation(
             unique_id="model.tidemark.figures", name="figures", layer="marts", schema="build",
             kind="incremental", date_column=date_column, grain=tuple(grain), whole=whole,
-            description="", column_descriptions=(),
+            description="", columns=(),
         )  # fmt: skip
         restatements.find(
             self.warehouse,

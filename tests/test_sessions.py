@@ -289,7 +289,7 @@ def test_publication_replaces_sessions_that_changed_their_dates(postgres_setting
         mart for mart in marts(DbtProject(postgres_settings).manifest) if mart.name == "sessions"
     )
     warehouse = open_warehouse(postgres_settings)
-    sessions = replace(sessions, column_descriptions=())
+    sessions = replace(sessions, columns=())
     try:
         for schema in ("build", "marts"):
             warehouse.execute(f"create schema if not exists {schema}")

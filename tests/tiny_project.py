@@ -32,12 +32,20 @@ models:
     intermediate: {+schema: intermediate, +materialized: incremental, +incremental_strategy: append}
     marts: {+schema: marts, +materialized: incremental, +incremental_strategy: append}
 seeds:
-  tidemark: {+schema: staging}
+  tidemark:
+    +schema: staging
+    access_rules: {+enabled: false}
 """
 
 FILES = {
     "dbt_project.yml": PROJECT,
     "seeds/tiers.csv": "tier,weight\nbasic,1\n",
+    "seeds/access_rules.csv": """role,relation,own_column,owners_relation,owners_column,last_days
+admin,*,,,,
+monitor,daily_users,,,,
+reader,first_seen,user_id,,,
+advisor,daily_users,,,,2
+""",
     "models/sources.yml": """
 sources:
   - name: raw
@@ -80,6 +88,7 @@ models:
     config: {meta: {grain: [metric_date]}}
   - name: first_seen
     config: {meta: {grain: [user_id]}}
+    columns: [{name: user_id}]
 """,
     "tests/no_devilish_amount.sql": """
 select * from {{ ref('metrics_hourly_activity') }} where devilish > 0
