@@ -162,12 +162,20 @@ def export(
     relation: Annotated[str, typer.Argument(help="A published relation; see 'tidemark status'.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     format: Annotated[str, typer.Option(help="csv, parquet or json.")] = "csv",
+    role: Annotated[
+        str | None, typer.Option("--as", metavar="ROLE", help="Only what that role would see.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(metavar="ID", help="Whose rows, where a role sees its own.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a published relation to a file."""
     from orchestration.export import export_relation
 
-    rows = export_relation(load_settings(), relation, format=format, out=out)
+    rows = export_relation(
+        load_settings(), relation, format=format, out=out, role=role, subject=subject
+    )
     Console(quiet=quiet).line(f"{relation}: {rows:,} rows to {out}")
 
 

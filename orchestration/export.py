@@ -1,17 +1,22 @@
-"""Published marts as files for people without SQL.
+"""Published marts as files for people without SQL, whole or as a role would see them.
 
-Reads what readers read: the published file on DuckDB, schema ``marts`` on Postgres.
+Reads what readers read: the published file on DuckDB, schema ``marts`` on Postgres. Which rows a
+role sees is said by ``orchestration.access.matrix``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from orchestration.access.matrix import PEOPLE, READERS_SCHEMA, read_matrix
+from orchestration.dbt_project import DbtProject
+from orchestration.relations import marts
 
 FORMATS = ("csv", "parquet", "json")
 
@@ -26,12 +31,31 @@ ARROW_TYPES = {
 }  # fmt: skip
 
 
-def export_relation(settings: Settings, relation: str, *, format: str, out: Path) -> int:
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a relation: a condition, and the values of its marks."""
+
+    condition: str = "true"
+    values: tuple[str, ...] = ()
+
+
+def export_relation(
+    settings: Settings,
+    relation: str,
+    *,
+    format: str,
+    out: Path,
+    role: str | None = None,
+    subject: str | None = None,
+) -> int:
     """Write a published relation to a file, whole or not at all, and return its rows.
 
+    With a ``role`` those rows that it sees; ``subject`` says which reader, advisor, creator or
+    brand that is, where the role sees only its own.
+
     Raises:
-        UserError: there is no such relation or format, nothing was published, or the file cannot
-            be written.
+        UserError: there is no such relation, format or role, the role sees nothing of the
+            relation, nothing was published, or the file cannot be written.
 
     """
     if format not in FORMATS:
@@ -40,7 +64,10 @@ def export_relation(settings: Settings, relation: str, *, format: str, out: Path
         raise UserError(f"{out.parent} is no folder; make it first")
     name = relation.removeprefix("marts.")
     waiting = out.with_name(f".{out.name}.new")
-    with _published(settings, name) as (connection, table):
+    if subject is not None and role is None:
+        raise UserError("--subject says whose rows a role sees; name the role with --as")
+    rows_of = _seen_by(settings, name, role, subject) if role is not None else Rows()
+    with _published(settings, name, rows_of) as (connection, table):
         columns = connection.execute(f"describe select * from {table}").fetchall()
         selected = ", ".join(_expression(c[0], str(c[1]), format) for c in columns)
         try:
@@ -54,6 +81,29 @@ def export_relation(settings: Settings, relation: str, *, format: str, out: Path
         finally:
             waiting.unlink(missing_ok=True)
     return int(rows[0]) if rows else 0
+
+
+def _seen_by(settings: Settings, name: str, role: str, subject: str | None) -> Rows:
+    role = role.removeprefix("tidemark_")
+    if role not in PEOPLE:
+        raise UserError(f"--as is {role!r}; use one of {', '.join(PEOPLE)}")
+    relations = marts(DbtProject(settings).manifest)
+    _check_name(name, [mart.name for mart in relations])
+    rules = read_matrix(settings, relations)
+    rule = next((r for r in rules if (r.role, r.relation) == (role, name)), None)
+    if rule is None:
+        raise UserError(f"{role} sees nothing of {name}; see access_rules.csv")
+    if rule.own_column and subject is None:
+        raise UserError(f"{role} sees its own rows of {name}; say whose with --subject ID")
+    if not rule.own_column and subject is not None:
+        raise UserError(f"{role} sees {name} whoever it is; leave --subject out")
+    owners = f'{READERS_SCHEMA}."{rule.owners_relation}"'
+    condition = rule.condition(
+        subjects="?",
+        newest=f'(select max("{rule.date_column}") from {READERS_SCHEMA}."{name}")',
+        owned=f'select "{rule.own_column}" from {owners} where "{rule.owners_column}" = ?',
+    )
+    return Rows(condition, (subject,) if subject is not None else ())
 
 
 def _quoted(path: Path) -> str:
@@ -80,8 +130,8 @@ def _expression(column: str, kind: str, format: str) -> str:
 
 
 @contextmanager
-def _published(settings: Settings, name: str) -> Iterator[tuple[Any, str]]:
-    """Give a DuckDB connection and the name under which the relation can be read."""
+def _published(settings: Settings, name: str, rows: Rows) -> Iterator[tuple[Any, str]]:
+    """Give a DuckDB connection and the name under which the rows can be read."""
     import duckdb
 
     if settings.target == "duckdb":
@@ -93,13 +143,23 @@ def _published(settings: Settings, name: str) -> Iterator[tuple[Any, str]]:
                 "select table_name from information_schema.tables where table_schema = 'marts'"
             ).fetchall()
             _check_name(name, [row[0] for row in known])
-            yield connection, f'marts."{name}"'
+            table = f'{READERS_SCHEMA}."{name}"'
+            if rows.values:
+                # A COPY takes no bound values.
+                connection.execute(
+                    f"create temp table relation as select * from {table} where {rows.condition}",
+                    list(rows.values),
+                )
+                table = "relation"
+            elif rows != Rows():
+                table = f"(select * from {table} where {rows.condition})"
+            yield connection, table
         finally:
             connection.close()
         return
     connection = duckdb.connect(":memory:")
     try:
-        connection.register("relation", _postgres_table(settings, name))
+        connection.register("relation", _postgres_table(settings, name, rows))
         yield connection, "relation"
     finally:
         connection.close()
@@ -112,7 +172,7 @@ def _check_name(name: str, known: list[str]) -> None:
         raise UserError(f"there is no relation {name!r}; there are {', '.join(sorted(known))}")
 
 
-def _postgres_table(settings: Settings, name: str) -> Any:
+def _postgres_table(settings: Settings, name: str, rows_of: Rows) -> Any:
     import pyarrow as pa
 
     from ingest.warehouse import open_warehouse
@@ -134,7 +194,10 @@ def _postgres_table(settings: Settings, name: str) -> Any:
             warehouse.transaction(),
             warehouse.connection.cursor(name="export") as cursor,
         ):
-            cursor.execute(f'select * from marts."{name}"')
+            condition = rows_of.condition.replace("%", "%%").replace("?", "%s")
+            cursor.execute(
+                f'select * from {READERS_SCHEMA}."{name}" where {condition}', list(rows_of.values)
+            )
             while rows := cursor.fetchmany(BATCH):
                 arrays = [
                     pa.array(values, type=field.type)

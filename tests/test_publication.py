@@ -14,6 +14,7 @@ import pytest
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from ingest.warehouse import open_warehouse
 from orchestration import dbt_project, publish_postgres, runs
 from orchestration.publish_duckdb import KEPT
 from orchestration.session import open_session
@@ -231,6 +232,7 @@ def test_policies_and_grants_outlive_runs_and_full_refresh(postgres_settings: Se
     with psycopg.connect(settings.postgres_url, autocommit=True) as admin:
         before = admin.execute("select 'marts.daily_users'::regclass::oid").fetchone()
         admin.execute("grant select on marts.daily_users to public")
+        admin.execute("drop policy monitor on marts.daily_users")
     load(settings, 4)
     runs.run(settings, full_refresh=True)
     state = readers_view(
@@ -243,9 +245,13 @@ def test_policies_and_grants_outlive_runs_and_full_refresh(postgres_settings: Se
     after = readers_view(settings, "select 'marts.daily_users'::regclass::oid")
     assert after[0] == before
     (rights,) = readers_view(
-        settings, "select has_table_privilege('public', 'marts.daily_users', 'select')"
+        settings,
+        "select has_table_privilege('public', 'marts.daily_users', 'select'), "
+        "has_table_privilege('tidemark_monitor', 'marts.daily_users', 'select'), "
+        "(select count(*) from pg_policies where tablename = 'daily_users')",
     )
-    assert rights == (True,)
+    # What the matrix knows is there, what it does not know is gone.
+    assert rights == (False, True, 5)
     assert readers_view(settings, "select count(*) from marts.daily_users") == [(2,)]
 
 
@@ -377,3 +383,79 @@ def test_cells_that_a_spreadsheet_would_run_are_neutralised(
     with out.open(newline="") as file:
         cells = {row["user_id"] for row in csv.DictReader(file)}
     assert cells == {"'=1+1", "'+x", "'-y", "'@z", "'\tt", "plain"}
+
+
+# -- readers with roles, while everything around them is replaced --------------------------------
+
+
+def _poll(url: str, until: Any, out: Any) -> None:
+    """Read as a reader and as a monitor, each time in one snapshot, and tell what was not right."""
+    import psycopg
+
+    faults: list[str] = []
+    seen: set[int] = set()
+    with (
+        psycopg.connect(url.replace("//tidemark@", "//polling_reader@"), autocommit=True) as reader,
+        psycopg.connect(
+            url.replace("//tidemark@", "//polling_monitor@"), autocommit=True
+        ) as monitor,
+    ):
+        while not until.is_set():
+            try:
+                rows = reader.execute("select user_id from marts.first_seen").fetchall()
+                (users,) = monitor.execute(
+                    "select array_agg(distinct users) from marts.daily_users"
+                ).fetchall()
+            except psycopg.Error as error:
+                faults.append(str(error))
+                continue
+            if rows != [("u3",)]:
+                faults.append(f"the reader saw {rows}")
+            if len(users[0] or []) != 1:
+                faults.append(f"a mixture of publications: {users[0]}")
+            else:
+                seen.add(int(users[0][0]))
+    out.put((faults, len(seen)))
+
+
+def test_readers_that_poll_see_their_own_rows_of_one_publication(
+    postgres_settings: Settings,
+) -> None:
+    """200 publications, two full refreshes and a backfill among them."""
+    settings = postgres_settings
+    assert settings.postgres_url is not None
+    load(settings, 3, 4)
+    runs.run(settings)
+    warehouse = open_warehouse(settings)
+    for role, login in (("reader", "polling_reader"), ("monitor", "polling_monitor")):
+        warehouse.execute(f"create role {login} login in role tidemark_{role}")
+    warehouse.insert_many(
+        "ops.identities", ("login_role", "kind", "subject_id"), [["polling_reader", "reader", "u3"]]
+    )
+    spawn = multiprocessing.get_context("spawn")
+    until, out = spawn.Event(), spawn.Queue()
+    polls = spawn.Process(target=_poll, args=(settings.postgres_url, until, out))
+    polls.start()
+    try:
+        for number in range(1, 201):
+            if number in (70, 140):
+                assert runs.run(settings, full_refresh=True).status == "succeeded"
+            elif number == 100:
+                span = {"start": date(2026, 3, 3), "end": date(2026, 3, 4)}
+                assert runs.run(settings, **span).status == "succeeded"
+            # Every date says the number of its publication, so that a mixture shows.
+            warehouse.execute("update build.daily_users set users = ?", [1000 + number])
+            warehouse.execute("update ops.partitions set published_run_id = 'an older one'")
+            publish(settings)
+        until.set()
+        faults, publications = out.get(timeout=30)
+        polls.join(timeout=30)
+    finally:
+        until.set()
+        if polls.is_alive():
+            polls.terminate()
+        for login in ("polling_reader", "polling_monitor"):
+            warehouse.execute(f"drop role {login}")
+        warehouse.close()
+    assert faults == []
+    assert publications > 20

@@ -36,7 +36,7 @@ PIPELINE: dict[str, dict[str, tuple[str, ...]]] = {
         "ops.partitions": ("INSERT", "SELECT", "UPDATE"),
         "ops.migrations": ("SELECT",),
         "ops.warehouse": ("SELECT",),
-        "ops.event_schema_versions": ("INSERT", "SELECT"),
+        "ops.event_schema_versions": ("INSERT", "SELECT", "UPDATE"),
     },
     TRANSFORMER: {"raw.events": ("SELECT",), "ops.identity_revocations": ("SELECT",)},
     PUBLISHER: {},
@@ -102,6 +102,14 @@ def differences(
     warehouse: Warehouse, rules: Sequence[Rule], marts: Sequence[Relation]
 ) -> list[Difference]:
     """Return what is otherwise than wanted, in an order in which it can be mended."""
+    # A mart without a contract gets its table, and its rules, with its first publication.
+    there = {mart.name for mart in marts if mart.contract} | set(_readers_relations(warehouse))
+    rules = [
+        rule
+        for rule in rules
+        if rule.schema != READERS_SCHEMA
+        or (rule.relation in there and (rule.owners_relation or rule.relation) in there)
+    ]
     return [
         *_roles(warehouse),
         *_schemas(warehouse),
