@@ -13,8 +13,8 @@ from typing import Any
 
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration import restatements
-from orchestration.access.catalogue import PUBLISHER
 from orchestration.access.migrate import settle_within
+from orchestration.access.roles import PUBLISHER
 from orchestration.publish import Publication, record
 from orchestration.readers_tables import SCHEMA
 from orchestration.readers_tables import columns as columns_of

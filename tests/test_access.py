@@ -21,6 +21,7 @@ from ingest.warehouse import Warehouse, open_warehouse
 from orchestration.access import catalogue
 from orchestration.access.matrix import PEOPLE, expand, read_matrix
 from orchestration.access.migrate import check, settle
+from orchestration.access.roles import GROUPS
 from orchestration.dbt_project import DbtProject
 from orchestration.export import export_relation
 from orchestration.relations import Relation, marts
@@ -509,7 +510,7 @@ def test_a_login_that_may_create_roles_is_enough(access_settings: Settings) -> N
     server = access_settings.postgres_url.rsplit("/", 1)[0]
     with psycopg.connect(server + "/postgres", autocommit=True) as admin:
         admin.execute("create role steward login createrole")
-        for group in catalogue.GROUPS:
+        for group in GROUPS:
             admin.execute(f"grant {group} to steward with admin option")  # type: ignore[call-overload]
         admin.execute("create database stewarded owner steward")
     theirs = replace(

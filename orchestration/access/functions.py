@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from ingest.schema import MIGRATIONS
 from ingest.warehouse import Warehouse
 from orchestration.access.matrix import READERS_SCHEMA, Rule
-
-if TYPE_CHECKING:
-    from orchestration.access.catalogue import Difference
+from orchestration.access.roles import Difference
 
 SEARCH_PATH = "search_path=pg_catalog, pg_temp"
 
@@ -136,8 +133,6 @@ def wanted_grants(rules: Sequence[Rule]) -> Iterator[tuple[str, str, str]]:
 
 def differences(warehouse: Warehouse, rules: Sequence[Rule]) -> Iterator[Difference]:
     """Yield functions that are missing or have another text, owner or search path."""
-    from orchestration.access.catalogue import Difference
-
     month = (MIGRATIONS / "010_months.postgres.sql").read_text(encoding="utf-8")
     bodies = {key: body for key, (_, _, body) in _texts(rules).items()}
     bodies["raw", "add_month"] = re.split(r"\$\$", month)[1]

@@ -14,8 +14,9 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse
 from orchestration import readers_tables
-from orchestration.access.catalogue import TRANSFORMER, Difference, differences
+from orchestration.access.catalogue import differences
 from orchestration.access.matrix import read_matrix
+from orchestration.access.roles import TRANSFORMER, Difference
 from orchestration.relations import Relation, marts
 
 if TYPE_CHECKING:
