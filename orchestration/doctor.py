@@ -35,6 +35,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("warehouse", _warehouse),
         ("contracts", _contracts),
         ("dbt project", _dbt),
+        ("access", _access),
         ("published", _published),
     ]
     findings = []
@@ -112,6 +113,24 @@ def _dbt(settings: Settings) -> str:
     tests = sum(1 for name in manifest["nodes"] if name.startswith("test."))
     unit_tests = len(manifest["unit_tests"])
     return f"parsed: {len(marts(manifest))} marts, {tests} data tests, {unit_tests} unit tests"
+
+
+def _access(settings: Settings) -> str:
+    from ingest.warehouse import open_warehouse
+    from orchestration.access.migrate import check
+    from orchestration.dbt_project import DbtProject
+    from orchestration.relations import marts
+
+    if settings.target == "duckdb":
+        return "DuckDB has no roles; 'tidemark export --as ROLE' cuts files to what a role sees"
+    warehouse = open_warehouse(settings, wait_seconds=2.0, read_only=True)
+    try:
+        found = check(settings, warehouse, marts(DbtProject(settings).manifest))
+    finally:
+        warehouse.close()
+    if found:
+        raise _Fault(f"{found[0].text}, {len(found)} differences; run 'tidemark migrate'")
+    return "roles, policies and grants are as the matrix says"
 
 
 def _published(settings: Settings) -> str:

@@ -388,6 +388,28 @@ def identity_placeholders(rows: Sequence[Row], project: Path) -> None:
         _known("identity_placeholders", "identifier_type", row["identifier_type"], IDENTIFIERS)
 
 
+def access_rules(rows: Sequence[Row], project: Path) -> None:
+    """Roles that there are, each relation named once, own rows said whole."""
+    from orchestration.access.matrix import PEOPLE
+
+    seed = "access_rules"
+    for row in rows:
+        _known(seed, "role", row["role"], PEOPLE)
+        where = f"{row['role']} on {row['relation'] or '?'}"
+        if not re.fullmatch(r"((raw|ops|intermediate)\.\*)|[a-z0-9_*]+", row["relation"]):
+            _fail(seed, f"{where}: relation is a mart, a pattern of marts such as "
+                        "advisor_health_*, or raw.*, ops.*, intermediate.*")  # fmt: skip
+        if row["last_days"] and not re.fullmatch("[1-9][0-9]{0,4}", row["last_days"]):
+            _fail(seed, f"{where}: last_days is {row['last_days']!r}; write a number of dates")
+        if bool(row["owners_relation"]) != bool(row["owners_column"]):
+            _fail(seed, f"{where}: owners_relation and owners_column go together")
+        if row["owners_relation"] and not row["own_column"]:
+            _fail(seed, f"{where}: own_column says which column owners_relation gives to owners")
+    for key, count in Counter((row["role"], row["relation"]) for row in rows).items():
+        if count > 1:
+            _fail(seed, f"{key[0]} on {key[1]} stands {count} times; one rule says it all")
+
+
 #: Seed -> what must hold of it.
 RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "platform_features": platform_features,
@@ -407,6 +429,7 @@ RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "business_hours": business_hours,
     "holidays": holidays,
     "identity_placeholders": identity_placeholders,
+    "access_rules": access_rules,
 }
 
 
