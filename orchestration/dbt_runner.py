@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
-#: Nothing on the console; the log file keeps what happened.
-QUIET = ("--log-level", "none", "--no-print", "--log-level-file", "info", "--no-use-colors")
+#: Nothing on the console, and the log file is written by ``_log_file``: dbt's own formats every
+#: debug event before it throws it away, which is a twentieth of a build.
+QUIET = ("--log-level", "none", "--no-print", "--log-level-file", "none", "--no-use-colors")
+
+#: Size of the log file after which the older half is put aside.
+LOG_BYTES = 5_000_000
 
 TESTS = ("test", "unit_test")
 
@@ -104,13 +108,29 @@ def _invoke(
 ) -> dbtRunnerResult:
     from dbt.cli.main import dbtRunner
 
-    project.log_path.mkdir(parents=True, exist_ok=True)
     callbacks = [on_event] if on_event else []
+    if "none" in arguments:
+        callbacks.append(_log_file(project))
     with environment_set({**project.environment(), "TIDEMARK_PGROLE": role or ""}):
         try:
             return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
         finally:
             release_connections()
+
+
+def _log_file(project: DbtProject) -> Callable[[Any], None]:
+    """Return what appends dbt's events, from info on, to the log file."""
+    project.log_path.mkdir(parents=True, exist_ok=True)
+    path = project.log_path / "dbt.log"
+    if path.exists() and path.stat().st_size > LOG_BYTES:
+        path.replace(path.with_name("dbt.log.1"))
+
+    def write(event: Any) -> None:
+        if event.info.level in ("info", "warn", "error"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{event.info.ts.ToJsonString()} {event.info.level} {event.info.msg}\n")
+
+    return write
 
 
 def release_connections() -> None:
