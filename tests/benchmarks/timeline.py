@@ -42,11 +42,13 @@ cross join (values ('user_id'), ('anonymous_id')) as kinds (kind)
 
 MORE_EVENTS = """
 insert into {schema}.timeline_events
-    (event_date, user_key_type, user_key, occurred_at, event_id, channel, event_name, session_id)
+    (event_date, user_key_type, user_key, occurred_at, event_id, channel, event_name, session_id,
+    user_key_hash)
 select
     cast(made.occurred_at as date), made.kind, made.kind || md5(cast(made.person as text)),
     made.occurred_at, md5('event' || cast(made.n as text)), made.channel, 'page_viewed',
-    md5('session' || cast(made.n / 4 as text))
+    md5('session' || cast(made.n / 4 as text)),
+    {hash}
 from (
     select
         numbers.n,
@@ -57,6 +59,15 @@ from (
     from generate_series(cast(1 as bigint), {events}) as numbers (n)
 ) as made
 """
+
+
+#: As macro key_hash has it.
+HASHES = {
+    "duckdb": "cast('0x' || left({key}, 15) as bigint)",
+    "postgres": "cast(cast('x' || left({key}, 15) as bit(60)) as bigint)",
+}
+
+MADE_KEY = "md5(made.kind || ':' || made.kind || md5(cast(made.person as text)))"
 
 
 def timeline(folder: Path, events: int, postgres_server: str) -> None:
@@ -73,9 +84,14 @@ def timeline(folder: Path, events: int, postgres_server: str) -> None:
         timed_run(environment)
         settings = load_settings(environment)
         warehouse = open_warehouse(settings)
-        numbers = {"people": events // EVENTS_OF_A_PERSON, "events": events}
+        parts = {
+            "schema": "marts",
+            "people": events // EVENTS_OF_A_PERSON,
+            "events": events,
+            "hash": HASHES[target].format(key=MADE_KEY),
+        }
         for statement in (MORE_PERSONS, MORE_EVENTS):
-            warehouse.execute(statement.format(schema="marts", **numbers))
+            warehouse.execute(statement.format(**parts))
         if target == "postgres":
             for table in ("identity_map", "timeline_events"):
                 warehouse.execute(f"analyze marts.{table}")

@@ -77,3 +77,16 @@
 {% macro postgres__refresh_statistics() -%}
     analyze {{ this }}
 {%- endmacro %}
+
+{#- A whole number that stands for a key of some type: 60 bits of their md5, the same everywhere. -#}
+{% macro key_hash(type, key) -%}
+    {{ adapter.dispatch('key_hash', 'tidemark')(type, key) }}
+{%- endmacro %}
+
+{% macro duckdb__key_hash(type, key) -%}
+    cast('0x' || left(md5({{ type }} || ':' || {{ key }}), 15) as bigint)
+{%- endmacro %}
+
+{% macro postgres__key_hash(type, key) -%}
+    cast(cast('x' || left(md5({{ type }} || ':' || {{ key }}), 15) as bit(60)) as bigint)
+{%- endmacro %}

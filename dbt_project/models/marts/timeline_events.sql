@@ -1,7 +1,7 @@
 -- Grain: one row per event with a user key.
 {{ config(
     pre_hook="{{ delete_window('event_date') }}",
-    indexes=btree([['event_date'], ['user_key']])
+    indexes=btree([['event_date'], ['user_key_hash']])
 ) }}
 
 with events as (
@@ -37,7 +37,8 @@ select
     keyed_events.event_id,
     keyed_events.channel,
     keyed_events.event_name,
-    session_days.session_id
+    session_days.session_id,
+    {{ key_hash('keyed_events.user_key_type', 'keyed_events.user_key') }} as user_key_hash
 from keyed_events
 left join session_days
     on

@@ -26,7 +26,10 @@ select
 from timeline_events
 inner join identity_map
     on
-        timeline_events.user_key = identity_map.identifier
+        timeline_events.user_key_hash = {{
+            key_hash('identity_map.identifier_type', 'identity_map.identifier')
+        }}
+        and timeline_events.user_key = identity_map.identifier
         and timeline_events.user_key_type = identity_map.identifier_type
 window in_order as (
     partition by identity_map.person_id
