@@ -32,6 +32,10 @@ ORDINAL_BITS = 52
 #: many bits, the place among its events.
 PART_BITS = 17
 
+#: What may be half of something at the end of a text that was cut.
+_LONGEST_WORD = 600
+_CUT = re.compile(rb"""[^\s",;{}\[\]]{0,500}[\d\s+().\-]{0,60}$""")
+
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"?')
 
 
@@ -101,9 +105,18 @@ def NO_LINES() -> pa.Table:
     return _table([], [])
 
 
+def whole_words(data: bytes, limit: int) -> bytes:
+    """Cut a text without leaving half of an address or of a number at its end."""
+    if len(data) <= limit:
+        return data
+    tail = max(limit - _LONGEST_WORD, 0)
+    return data[:tail] + _CUT.sub(b"", data[tail:limit])
+
+
 def too_large(number: int, line: bytes) -> BadLine:
     """Return the rejection of a line that is too long to be looked at."""
-    return BadLine(number, Fault("too_large", None, f"over {MAX_LINE_BYTES} bytes"), line[:2048])
+    fault = Fault("too_large", None, f"over {MAX_LINE_BYTES} bytes")
+    return BadLine(number, fault, whole_words(line, 2048))
 
 
 def _table(numbers: Any, lines: list[bytes]) -> pa.Table:

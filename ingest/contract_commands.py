@@ -175,6 +175,8 @@ def _rules(spec: Field) -> str:
         parts.append(f"at most {spec.max}")
     if spec.format:
         parts.append(spec.format)
+    if spec.staff:
+        parts.append("staff" if spec.staff == "always" else "staff unless actor_type is user")
     if spec.default is not None:
         shown = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
         parts.append(f"default {shown}")

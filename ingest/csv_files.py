@@ -23,6 +23,7 @@ from ingest.blocks import (
     UnreadableFile,
     lines_as_block,
 )
+from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, is_named
 from ingest.registry import Registry
 from ingest.shape import Fault, is_absent
 
@@ -107,6 +108,10 @@ def csv_blocks(
     except csv.Error as error:
         raise UnreadableFile(f"its header is no CSV: {error}") from None
     columns = [mapping.get(name.strip(), name.strip()) for name in header]
+    # A row that does not fit the header is kept as it stands, so not where one cell is a message.
+    kept = MAX_LINE_BYTES
+    if any(is_named(name.rpartition(".")[2], MESSAGE_KEYS | PERSONAL_KEYS) for name in columns):
+        kept = 0
     numbers: list[int] = []
     lines: list[bytes] = []
     bad: list[BadLine] = []
@@ -124,12 +129,12 @@ def csv_blocks(
             feed.give_back_all_but_first()
             payload = feed.taken[0].encode("utf-8", "surrogateescape")
             code = "too_large" if len(payload) > MAX_LINE_BYTES else "malformed_json"
-            bad.append(BadLine(number, Fault(code, None, problem), payload[:MAX_LINE_BYTES]))
+            bad.append(BadLine(number, Fault(code, None, problem), payload[:kept]))
         else:
             fault = _row_fault(row)
             if fault:
                 payload = "".join(feed.taken).encode("utf-8", "surrogateescape")
-                bad.append(BadLine(number, fault, payload[:MAX_LINE_BYTES]))
+                bad.append(BadLine(number, fault, payload[:kept]))
             else:
                 numbers.append(number)
                 lines.append(orjson.dumps(_csv_event(columns, row, registry)))

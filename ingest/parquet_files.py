@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 
 from ingest.blocks import (
-    MAX_LINE_BYTES,
     ROWS_PER_BLOCK,
     BadLine,
     Block,
@@ -55,10 +54,16 @@ def parquet_blocks(path: Path) -> Iterator[Block]:
                         numbers.append(number)
                     except (orjson.JSONEncodeError, UnicodeError, RecursionError) as error:
                         fault = Fault("malformed_json", None, f"no JSON value: {error}")
-                        bad.append(BadLine(number, fault, repr(row).encode()[:MAX_LINE_BYTES]))
+                        bad.append(BadLine(number, fault, _named(row)))
                 yield lines_as_block(numbers, lines, bad)
     except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError) as error:
         raise UnreadableFile(f"it is no sound Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _named(row: dict[str, Any]) -> bytes:
+    """Return which event a row was that is no JSON: the rest of it cannot be redacted."""
+    kept = {n: str(row[n])[:100] for n in ("event_id", "event_name", "occurred_at") if n in row}
+    return json.dumps(kept).encode()
 
 
 def _parquet_event(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,70 +1,66 @@
-"""Privacy at the door: what a person could be recognised by never reaches a table.
+"""Privacy at the door: identifiers of persons become keyed hashes, so that joins still work.
 
-Identifiers become keyed hashes (so that joins still work), free text is redacted. Which fields
-are identifiers or text is said by the contracts; where the functions are applied is the matter
-of ``ingest.validation`` and ``ingest.shape``.
+Belongs here: what identifies, its normal form, its hash. Free text, addresses of pages and whole
+JSON values are redacted in ``ingest.redaction``. Which fields are identifiers or text is said by
+the contracts; where the functions are applied is the matter of ``ingest.validation`` and
+``ingest.shape``.
 """
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from urllib.parse import unquote
 
-from ingest.settings import HashKey
+from ingest.settings import HashKey, Settings
 
-#: SQL that tells cheaply whether a line can hold an identifier that must be hashed.
-SUSPICIOUS_MARKS = ("@", "+", "wamid.", "\\u", "%40", "%2B", "%2b", "\uff0b", "\ufe62", "\uff20")
+#: What a line holds that can hold an identifier that must be hashed; any sign beyond ASCII too.
+SUSPICIOUS_MARKS = ("@", "+", "wamid.", "\\u", "%40", "%2B", "%2b", "%25")
+
+#: How a value looks that is worth a look in Python, as a regular expression of RE2.
+IDENTIFYING_MARKS = (
+    r"[@+\x{FF0B}\x{FE62}\x{FF20}\x{FE6B}\x{207A}\x{208A}\x{2795}]|wamid[.]|%(25)*(40|2[Bb])"
+)
 
 _SCHEME = re.compile(r"^(?:tel|sms|whatsapp|mailto)\s*:\s*", re.IGNORECASE)
-_PHONE = re.compile(r"\+[\s\-‐-―.()/·\u2060]*\d(?:[\s\-‐-―.()/·\u2060]*\d){7,14}")
-_EMAIL = re.compile(r"[^\s@<>\",;:]+@[^\s@<>\",;:]+\.[^\W\d_]{2,}")
+_BETWEEN = r"[\s\-‐-―−.()/·_\u2060]"
+_PHONE = re.compile(rf"\+{_BETWEEN}*\d(?:{_BETWEEN}*\d){{7,14}}")
+_TOP = r"(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})"
+_EMAIL = re.compile(rf"(?:\"[^\"@]+\"|[^\s@<>\",;:]+)@[^\s@<>\",;:]+\.{_TOP}", re.IGNORECASE)
+_NAMED_EMAIL = re.compile(r"[^<>@]*<\s*(?:mailto:)?([^<>\s]+@[^<>\s]+)\s*>", re.IGNORECASE)
+#: The name of an image for screens of a higher resolution, which only looks like an address.
+IMAGE_NAME = re.compile(r"@\dx\.(?:png|jpe?g|gif|webp|svg|avif)$", re.IGNORECASE)
 
-#: The user (and password) that an address of a page may name in front of its host.
-_URL_USER = re.compile(r"^(\s*(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2})[^/?#\\]*@", re.IGNORECASE)
-
-_TEXT_EMAIL = re.compile(r"[\w.%+'\-]+@[\w\-]+(?:\.[\w\-]+)*\.[^\W\d_]{2,}")
-_TEXT_PHONE = re.compile(
-    r"(?<![\w.])(?:\+[\s\-.()/]*|00)\d(?:[\s\-‐-―.()/]{0,3}\d){7,14}(?!\d)"
-    r"|(?<![\w.\-])\(?\d{3}\)?[\s.\-]\d{3}[\s.\-]\d{4}(?![\w\-])"
-    r"|(?<![\w.\-])[6-9]\d{4}[\s\-]\d{5}(?![\w\-])"
-)
-_TEXT_CARD = re.compile(r"(?<![\w.])\d(?:[ \-]?\d){12,18}(?![\w])")
-_TEXT_IBAN = re.compile(r"(?<!\w)[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
-_TEXT_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
-_TEXT_IPV6 = re.compile(
-    r"(?<![\w:.])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:]{2,}[0-9A-Fa-f:.]*"
+_EMBEDDED = re.compile(
+    r"wamid\.[A-Za-z0-9+/=_\-]+"
+    rf"|[\w.%+'\-]+@[\w\-]+(?:\.[\w\-]+)*\.{_TOP}"
+    rf"|(?<![\w.+])\+{_BETWEEN}*\d(?:{_BETWEEN}{{0,3}}\d){{7,14}}(?!\d)",
+    re.IGNORECASE,
 )
 
-#: Length of an IBAN by country (ISO 13616 registry).
-_IBAN_LENGTHS = {
-    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22,
-    "BR": 29, "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28,
-    "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23,
-    "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26,
-    "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20,
-    "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30,
-    "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22,
-    "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28,
-    "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
-}  # fmt: skip
+_SIGNS = {"\u207a": "+", "\u208a": "+", "\u2795": "+"}
 
-#: Payment card numbers by issuer range and length, so that ordinary long ids are left alone.
-_CARD_RANGES = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"
-    r"|3[47]\d{13}|(?:6011|65\d{2}|64[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}"
-    r"|35(?:2[89]|[3-8]\d)\d{12}|(?:508[5-9]|60[68]\d|81\d{2}|82\d{2}|353\d|356\d)\d{12}"
-)
+#: A value that was percent-encoded more often than this is no address that anybody sent.
+_ENCODED_TIMES = 3
+
+
+def decoded(value: str) -> str:
+    """Take percent-encoding off, also where it was put on twice."""
+    for _ in range(_ENCODED_TIMES):
+        if "%" not in value:
+            break
+        value = unquote(value)
+    return value
 
 
 def _plain(value: str) -> str:
     """Fold the spellings of other scripts: full-width signs, Arabic or Devanagari digits."""
-    text = unicodedata.normalize("NFKC", value).strip()
-    if text.isascii():
-        return text
+    if value.isascii():
+        return value.strip()
+    text = unicodedata.normalize("NFKC", "".join(_SIGNS.get(c, c) for c in value)).strip()
     return "".join(
         str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text
         if unicodedata.category(c) != "Cf"
@@ -79,121 +75,126 @@ def identifying(value: str) -> str | None:
     """
     if value.startswith("wamid."):
         return value
-    text = _SCHEME.sub("", _plain(value))
+    text = _SCHEME.sub("", _plain(decoded(value)))
     if "@" in text:
-        return text.lower() if _EMAIL.fullmatch(text) else None
+        named = _NAMED_EMAIL.fullmatch(text)
+        text = named[1] if named else text
+        return text.lower() if _EMAIL.fullmatch(text) and not IMAGE_NAME.search(text) else None
     if text.startswith("+") and _PHONE.fullmatch(text):
         return "+" + "".join(c for c in text if c.isdigit())
     return None
 
 
-class Pseudonyms:
-    """Keyed hashes of identifying values under one key: HMAC-SHA256, written ``version:hex``."""
+def _hashed(key: HashKey, normal_form: str) -> str:
+    mac = hmac.digest(key.secret, normal_form.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return f"{key.version}:{mac}"
 
-    def __init__(self, key: HashKey) -> None:
-        """Bind the key that writes."""
+
+def _with_hidden_parts(value: str, key: HashKey) -> str:
+    """Replace the parts of a value that identify by their hashes; else it is left as it is."""
+
+    def hidden(match: re.Match[str]) -> str:
+        normal_form = identifying(match.group())
+        return match.group() if normal_form is None else _hashed(key, normal_form)
+
+    text = _plain(decoded(value))
+    found = _EMBEDDED.sub(hidden, text)
+    return value if found == text else found
+
+
+class Pseudonyms:
+    """Keyed hashes of identifying values: HMAC-SHA256, written ``version:hex``.
+
+    Clients and staff have keys of their own. What a hash was under other keys is noted here while
+    it may be needed, and kept by ``ingest.hash_links``.
+    """
+
+    def __init__(
+        self,
+        key: HashKey,
+        *,
+        staff: HashKey | None = None,
+        older: Sequence[HashKey] = (),
+        staff_may_follow: bool = False,
+    ) -> None:
+        """Bind the keys: the one that writes clients, that of staff, older ones of clients.
+
+        ``staff_may_follow``: the key of staff is not written out, so that it will be another one
+        when the first key of clients is dropped.
+        """
         self._key = key
+        self._older = tuple(older)
+        self._staff = staff or (older[0] if older else key).for_staff()
+        self._later = tuple(k.for_staff() for k in (*older[1:], key)) if staff_may_follow else ()
+        self._written: frozenset[str] = frozenset()
+        self._aliases: dict[str, str] = {}
+        #: Hash under the key that writes -> the same client under the older keys, since cleared.
+        self.under_older_keys: dict[str, tuple[str, ...]] = {}
+        #: Hash of a member of staff under another key -> how that member is written.
+        self.staff_aliases: dict[str, str] = {}
         self._cached = lru_cache(maxsize=1 << 17)(self._compute)
+        self._cached_staff = lru_cache(maxsize=1 << 15)(self._compute_staff)
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Pseudonyms:
+        """Bind the keys of the settings."""
+        return cls(
+            settings.write_key,
+            staff=settings.staff_key,
+            older=settings.older_keys,
+            staff_may_follow=settings.written_staff_key is None,
+        )
+
+    def remember_staff(self, *, written: Collection[str], aliases: Mapping[str, str]) -> None:
+        """Take over how staff is written in the warehouse.
+
+        ``written`` are hashes from before staff had a key of its own; ``aliases`` lead from hashes
+        under the key of staff to what stands in their place.
+        """
+        if self._written != written or self._aliases != aliases:
+            self._written, self._aliases = frozenset(written), dict(aliases)
+            self._cached_staff.cache_clear()
 
     def digest(self, normal_form: str) -> str:
-        """Hash the normal form of an identifying value."""
-        mac = hmac.digest(self._key.secret, normal_form.encode(), "sha256").hex()
-        return f"{self._key.version}:{mac}"
+        """Hash the normal form of an identifying value of a client."""
+        return _hashed(self._key, normal_form)
 
-    def _compute(self, value: str) -> str:
+    def _compute(self, value: str) -> tuple[str, tuple[str, ...]]:
         normal_form = identifying(value)
-        return value if normal_form is None else self.digest(normal_form)
+        if normal_form is None:
+            return _with_hidden_parts(value, self._key), ()
+        return self.digest(normal_form), tuple(_hashed(key, normal_form) for key in self._older)
 
     def of(self, value: str) -> str:
-        """Return the hash of an identifying value, any other value as it is."""
-        return self._cached(value)
+        """Return the hash of an identifying value of a client, any other value as it is.
 
+        Of a longer value each part that identifies is replaced by its hash.
+        """
+        found, older = self._cached(value)
+        if older:
+            self.under_older_keys[found] = older
+        return found
 
-def _luhn(digits: str) -> bool:
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        number = int(digit) * (1 + place % 2)
-        total += number - 9 * (number > 9)
-    return total % 10 == 0
+    def whole(self, value: str) -> str | None:
+        """Return the hash of a value that as a whole identifies a client, else None."""
+        return self.of(value) if identifying(value) is not None else None
 
+    def _compute_staff(self, value: str) -> tuple[str, tuple[str, ...]]:
+        normal_form = identifying(value)
+        if normal_form is None:
+            return _with_hidden_parts(value, self._staff), ()
+        own = _hashed(self._staff, normal_form)
+        later = tuple(_hashed(key, normal_form) for key in self._later)
+        known = [self._aliases[c] for c in (own, *later) if c in self._aliases]
+        if not known and self._written:
+            before = (_hashed(key, normal_form) for key in (*self._older, self._key))
+            known = [hashed for hashed in before if hashed in self._written]
+        found = known[0] if known else own
+        return found, tuple(c for c in (own, *later) if c != found)
 
-def _card(match: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", match.group())
-    return "[card]" if _CARD_RANGES.fullmatch(digits) and _luhn(digits) else match.group()
-
-
-def _iban(match: re.Match[str]) -> str:
-    text = match.group()
-    length = _IBAN_LENGTHS.get(text[:2].upper())
-    if length is None:
-        return text
-    compact, end = "", 0
-    for end, character in enumerate(text, start=1):  # noqa: B007 - the end is used below
-        compact += character.upper() if character not in " -" else ""
-        if len(compact) == length:
-            break
-    if len(compact) != length:
-        return text
-    number = "".join(str(int(c, 36)) for c in compact[4:] + compact[:4])
-    return "[iban]" + text[end:] if int(number) % 97 == 1 else text
-
-
-def _address(match: re.Match[str]) -> str:
-    text = match.group().rstrip(".:") if not match.group().endswith("::") else match.group()
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return match.group()
-    return "[ip]" + match.group()[len(text) :]
-
-
-def redact(text: str) -> str:
-    """Replace phone numbers, e-mail, card, IBAN numbers and IP addresses in free text."""
-    if not text.isascii():
-        folded = "".join(
-            str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text
-        )
-        text = folded.replace("\uff0b", "+").replace("\uff20", "@").replace("\ufe62", "+")
-    if "@" in text:
-        text = _TEXT_EMAIL.sub("[email]", text)
-    if sum(map(str.isdigit, text)) >= 4 or "::" in text:
-        text = _TEXT_IBAN.sub(_iban, text)
-        text = _TEXT_CARD.sub(_card, text)
-        text = _TEXT_IPV4.sub(_address, text)
-        text = _TEXT_IPV6.sub(_address, text)
-        text = _TEXT_PHONE.sub("[phone]", text)
-    elif ":" in text:
-        text = _TEXT_IPV6.sub(_address, text)
-    return text
-
-
-def redact_url(url: str) -> str:
-    """Replace e-mail addresses and phone numbers with a plus sign inside an address of a page.
-
-    The user in front of the host is taken out first: `ann:pw@example.com` would be taken for an
-    e-mail address, and the host be lost with it.
-    """
-    url = _URL_USER.sub(r"\1", url)
-    text = url.replace("%40", "@").replace("%2B", "+").replace("%2b", "+")
-    redacted = _TEXT_EMAIL.sub("[email]", text)
-    redacted = re.sub(r"\+\d(?:[\s\-.()]?\d){7,14}(?!\d)", "[phone]", redacted)
-    return url if redacted == text else redacted
-
-
-def redact_tree(value: Any, pseudonyms: Pseudonyms) -> Any:
-    """Redact a JSON value at any depth, its keys included.
-
-    A string that as a whole is an identifier becomes its keyed hash, so that it still joins;
-    any other string is redacted as text; a number that is a card number is replaced.
-    """
-    if isinstance(value, str):
-        hashed = pseudonyms.of(value)
-        return hashed if hashed != value else redact(value)
-    if isinstance(value, dict):
-        return {redact(str(k)): redact_tree(v, pseudonyms) for k, v in value.items()}
-    if isinstance(value, list):
-        return [redact_tree(item, pseudonyms) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**12:
-        redacted = redact(str(value))
-        return value if redacted == str(value) else redacted
-    return value
+    def staff(self, value: str) -> str:
+        """Return the hash of an identifying value of a member of staff, any other as it is."""
+        found, others = self._cached_staff(value)
+        for other in others:
+            self.staff_aliases[other] = found
+        return found

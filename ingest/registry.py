@@ -22,6 +22,9 @@ CONTRACTS_DIR = Path(__file__).parent / "contracts"
 #: The loader in C where the package has it: ten times faster, the same safe subset.
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+#: When a field names a member of staff, whose hashes no rotation of keys changes.
+STAFF_FIELDS = ("always", "unless_user")
+
 TYPES = ("string", "text", "integer", "number", "boolean", "timestamp", "date", "array", "object")
 
 #: Columns of raw.events that the door computes; name -> type.
@@ -86,6 +89,8 @@ class Field:
     format: str | None = None
     alias: str | None = None
     stored: bool = True
+    #: ``always`` or ``unless_user`` (by actor_type): names a member of staff, not a client.
+    staff: str | None = None
     description: str = ""
 
 
@@ -147,6 +152,13 @@ class Registry:
                     found.setdefault(name, "string" if spec.type == "text" else spec.type)
         return dict(sorted(found.items()))
 
+    def staff_fields(self) -> dict[str, str]:
+        """Fields that name members of staff -> when they do (one of ``STAFF_FIELDS``)."""
+        found = {name: spec.staff for name, spec in self.envelope.items() if spec.staff}
+        for event in self.events.values():
+            found.update((n, spec.staff) for n, spec in event.properties.items() if spec.staff)
+        return dict(sorted(found.items()))
+
     def envelope_columns(self) -> dict[str, str]:
         """Envelope fields that are stored as they are, name -> type."""
         return {
@@ -174,12 +186,14 @@ class Registry:
 def _field(name: str, spec: dict[str, Any], where: str) -> Field:
     unknown = set(spec) - {
         "type", "required", "enum", "min", "max", "default", "format", "alias", "stored",
-        "description",
+        "staff", "description",
     }  # fmt: skip
     if unknown:
         raise ContractError(f"{where}: {name} has unknown keys {sorted(unknown)}")
     if spec.get("type") not in TYPES:
         raise ContractError(f"{where}: {name} has type {spec.get('type')!r}; use one of {TYPES}")
+    if spec.get("staff") not in (None, *STAFF_FIELDS):
+        raise ContractError(f"{where}: {name} has staff {spec['staff']!r}; use {STAFF_FIELDS}")
     return Field(name=name, **{**spec, "enum": tuple(spec.get("enum", ()))})
 
 
@@ -210,6 +224,7 @@ def _event(name: str, spec: dict[str, Any], domain: str, entity_type: str | None
 def _check(registry: Registry) -> None:
     reserved = {*DOOR_COLUMNS, *registry.envelope, *registry.context_columns(), "extra"}
     types: dict[str, str] = {}
+    staff: dict[str, str | None] = {}
     for event in registry.events.values():
         for name in event.required:
             if name not in registry.envelope:
@@ -224,6 +239,11 @@ def _check(registry: Registry) -> None:
                 raise ContractError(
                     f"{event.domain}.yml: {event.name}.{name} is {storage}, elsewhere it is "
                     f"{types[name]}; a property has one type everywhere"
+                )
+            if staff.setdefault(name, spec.staff) != spec.staff:
+                raise ContractError(
+                    f"{event.domain}.yml: {event.name}.{name} names staff here and not elsewhere; "
+                    "say the same everywhere"
                 )
 
 

@@ -5,6 +5,7 @@ Numbers that define metrics are dbt vars and seeds, not settings of the environm
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,12 +26,15 @@ VARIABLES: dict[str, str] = {
     "TIDEMARK_HOME": "folder for everything the project writes (default ./data)",
     "TIDEMARK_TARGET": "duckdb (default) or postgres",
     "TIDEMARK_POSTGRES_URL": "postgresql://user:password@host:port/database; required for postgres",
-    "TIDEMARK_HASH_KEYS": "versioned HMAC keys v1:hex,v2:hex; the last one writes",
+    "TIDEMARK_HASH_KEYS": "HMAC keys v1:hex,v2:hex, the last one writes; staff:hex for staff",
     "TIDEMARK_ENV": "dev (default), ci or prod; only dev may use the development key",
     "TIDEMARK_TIMEZONE": "business time zone, an IANA name (default UTC)",
     "TIDEMARK_SEEDS": "folder whose CSV files replace seeds of the same name",
     "TIDEMARK_ALERT_WEBHOOK": "address that gets a POST when an episode of alerts opens or ends",
 }
+
+#: The version under which identifiers of staff are hashed; no rotation changes it.
+STAFF = "staff"
 
 #: Set by the project itself for the programs it starts; never by a user.
 INTERNAL_PREFIXES = ("TIDEMARK_PG", "TIDEMARK_DUCKDB_PATH", "TIDEMARK_TEST_", "TIDEMARK_DBT_")
@@ -51,6 +55,10 @@ class HashKey:
         """Show the version only: a key must not end up in a log."""
         return f"HashKey(version={self.version!r})"
 
+    def for_staff(self) -> HashKey:
+        """Return the key of staff that follows from this key of clients, and does not lead back."""
+        return HashKey(STAFF, hmac.digest(self.secret, b"tidemark staff", "sha256"))
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,6 +72,8 @@ class Settings:
     timezone: str
     seeds: Path | None
     alert_webhook: str | None = None
+    #: The key of staff that is written out; without one it follows from the first of ``hash_keys``.
+    written_staff_key: HashKey | None = None
 
     @property
     def warehouse_path(self) -> Path:
@@ -87,15 +97,26 @@ class Settings:
 
     @property
     def write_key(self) -> HashKey:
-        """The key that new hashes are made with."""
+        """The key that new hashes of clients are made with."""
         return self.hash_keys[-1]
+
+    @property
+    def older_keys(self) -> tuple[HashKey, ...]:
+        """Keys of clients that do not write; their hashes are linked with new ones."""
+        return self.hash_keys[:-1]
+
+    @property
+    def staff_key(self) -> HashKey:
+        """The key of staff, which no rotation changes."""
+        return self.written_staff_key or self.hash_keys[0].for_staff()
 
 
 def parse_hash_keys(text: str) -> tuple[HashKey, ...]:
-    """Read ``v1:hex,v2:hex``.
+    """Read ``v1:hex,v2:hex``, with ``staff:hex`` among them or not.
 
     Raises:
-        SettingsError: a part is not ``version:hex`` or a key has fewer than 16 bytes.
+        SettingsError: a part is not ``version:hex``, a key has fewer than 16 bytes, stands twice,
+            or there is none for clients.
 
     """
     keys = []
@@ -105,14 +126,22 @@ def parse_hash_keys(text: str) -> tuple[HashKey, ...]:
             raw = bytes.fromhex(secret)
         except ValueError:
             raw = b""
-        if not version.isalnum() or len(raw) < 16:
+        if not (version.isascii() and version.isalnum() and len(version) <= 32) or len(raw) < 16:
             raise SettingsError(
                 "TIDEMARK_HASH_KEYS: each key is written version:hex with at least 32 hex digits, "
                 "for example v1:0123456789abcdef0123456789abcdef"
             )
         keys.append(HashKey(version, raw))
-    if not keys or len({key.version for key in keys}) != len(keys):
-        raise SettingsError("TIDEMARK_HASH_KEYS: give at least one key, each version once")
+    clients = [key for key in keys if key.version != STAFF]
+    if not clients or len({key.version for key in keys}) != len(keys):
+        raise SettingsError(
+            "TIDEMARK_HASH_KEYS: give at least one key besides staff, each version once"
+        )
+    if len({key.secret for key in keys}) != len(keys):
+        raise SettingsError(
+            "TIDEMARK_HASH_KEYS: two versions have the same key; make a new one with "
+            "'tidemark keys rotate --out FILE'"
+        )
     return tuple(keys)
 
 
@@ -169,7 +198,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             f"TIDEMARK_HASH_KEYS is not set; TIDEMARK_ENV={environment} refuses the development key"
         )
     hash_keys = parse_hash_keys(keys or f"dev:{DEVELOPMENT_KEY}")
-    if environment != "dev" and any(k.secret.hex() == DEVELOPMENT_KEY for k in hash_keys):
+    development = HashKey("dev", bytes.fromhex(DEVELOPMENT_KEY))
+    everybodys = {development.secret, development.for_staff().secret}
+    if environment != "dev" and any(key.secret in everybodys for key in hash_keys):
         raise SettingsError("TIDEMARK_HASH_KEYS holds the development key; make one of your own")
     seeds = env.get("TIDEMARK_SEEDS") or None
     if seeds and not Path(seeds).is_dir():
@@ -184,9 +215,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         home=Path(env.get("TIDEMARK_HOME") or "data").absolute(),
         target=target,
         postgres_url=url,
-        hash_keys=hash_keys,
+        hash_keys=tuple(key for key in hash_keys if key.version != STAFF),
         environment=environment,
         timezone=timezone,
         seeds=Path(seeds).absolute() if seeds else None,
         alert_webhook=webhook,
+        written_staff_key=next((key for key in hash_keys if key.version == STAFF), None),
     )

@@ -16,10 +16,16 @@ from typing import Any
 
 import orjson
 
-from ingest.privacy import Pseudonyms, redact_tree
+from ingest.privacy import Pseudonyms
+from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, redact, redact_tree
 from ingest.registry import Event, Field, Registry
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+#: What else a key may be is data of somebody, to be recognised as such.
+_NAME = re.compile(r"[^\W\d](?:[\w \-]*[\w])?$")
+
+_DIGITS_OF_A_NAME = 6
 
 _MATCHES: dict[str, frozenset[str]] = {
     "string": frozenset({"VARCHAR", "NULL"}),
@@ -47,7 +53,9 @@ class Fault:
 
 @lru_cache(maxsize=4096)
 def snake_case(name: str) -> str:
-    """Return ``utmSource`` or ``UTM-Source`` as ``utm_source``."""
+    """Return ``utmSource`` or ``UTM-Source`` as ``utm_source``; what is no name stays as it is."""
+    if not _NAME.match(name) or sum(map(str.isdigit, name)) > _DIGITS_OF_A_NAME:
+        return name
     return _HUMP.sub("_", name).replace("-", "_").replace(" ", "_").lower()
 
 
@@ -189,8 +197,10 @@ class Shaper:
         canonical: dict[str, Any] = {**envelope, "context": context, "properties": properties}
         canonical.update(wrong)
         if extra:
-            canonical["extra"] = redact_tree(extra, self._pseudonyms)
-        return canonical, sorted(extra)
+            is_message = event is not None and event.domain == "messaging"
+            removed = PERSONAL_KEYS | MESSAGE_KEYS if is_message else PERSONAL_KEYS
+            canonical["extra"] = redact_tree(extra, self._pseudonyms, removed=removed)
+        return canonical, sorted({redact(name) for name in extra})
 
     def _name_event(self, envelope: dict[str, Any]) -> None:
         name = envelope.get("event_name")

@@ -15,7 +15,8 @@ from typing import Any
 import pycountry
 
 from ingest.blocks import ORDINAL_BITS
-from ingest.privacy import SUSPICIOUS_MARKS
+from ingest.privacy import IDENTIFYING_MARKS, SUSPICIOUS_MARKS
+from ingest.redaction import TEXT_MARKS, URL_MARKS
 from ingest.registry import DEVICE_COLUMNS, DROPPED_CONTEXT, Event, Field, Registry
 
 #: Every reason for which an input is rejected, with what it means.
@@ -301,21 +302,24 @@ class DomainStatement:
     def _private(self, name: str, field: Field, value: str) -> str:
         """Hash or redact what a value of this field may give away."""
         if field.type == "text":
-            return (
-                f"case when regexp_matches({value}, '[@:\\x{{FF0B}}\\x{{FF20}}]|[\\p{{Nd}}].*"
-                f"[\\p{{Nd}}].*[\\p{{Nd}}].*[\\p{{Nd}}]') then tm_redact({value}) else {value} end"
-            )
+            marked = f"regexp_matches({value}, {quoted(TEXT_MARKS)})"
+            return f"case when {marked} then tm_redact({value}) else {value} end"
         if field.format == "url":
-            marked = f"suspicious and regexp_matches({value}, '[@+]|%40|%2[Bb]')"
+            marked = f"regexp_matches({value}, {quoted(URL_MARKS)})"
             return f"case when {marked} then tm_redact_url({value}) else {value} end"
         if field.type in ("array", "object"):
             text = f"cast({value} as varchar)"
-            return f"case when suspicious then tm_redact_json({text}) else {text} end"
+            marked = f"suspicious or regexp_matches({text}, {quoted(TEXT_MARKS)})"
+            return f"case when {marked} then tm_redact_json({text}) else {text} end"
         if field.type == "string" and not field.enum and not name.endswith("_hash"):
             # Functions in Python are dear: only values that bear a mark themselves go there.
-            marks = "[@+\\x{FF0B}\\x{FE62}\\x{FF20}]|wamid[.]"
-            marked = f"suspicious and regexp_matches({value}, '{marks}')"
-            return f"case when {marked} then tm_pseudonym({value}) else {value} end"
+            marked = f"suspicious and regexp_matches({value}, {quoted(IDENTIFYING_MARKS)})"
+            hashed = f"then tm_pseudonym({value})"
+            if field.staff == "always":
+                hashed = f"then tm_staff({value})"
+            elif field.staff == "unless_user":
+                hashed = f"and i_actor_type <> 'user' then tm_staff({value}) when {marked} {hashed}"
+            return f"case when {marked} {hashed} else {value} end"
         return value
 
     def _value(self, name: str, field: Field) -> str:
@@ -395,10 +399,10 @@ class DomainStatement:
         devices = ",\n        ".join(f"device.{name} as parsed_{name}" for name in DEVICE_COLUMNS)
         return f"""
 with parsed as (
-    select line_number, event_name, {suspicious} as suspicious,
-        {blanks} or strlen(line) <> length(line) as blanks,
+    select line_number, event_name, {suspicious} or foreign_signs as suspicious,
+        {blanks} or foreign_signs as blanks,
         json_transform(line, {quoted(self._structure())}) as j
-    from $lines
+    from (select *, strlen(line) <> length(line) as foreign_signs from $lines)
     where event_name in {_list(event.name for event in self._events)}
 ),
 inputs as (

@@ -53,7 +53,7 @@ from ingest.adapters.fields import (
     snake_keys,
     text,
 )
-from ingest.privacy import redact
+from ingest.redaction import redact
 from ingest.shape import is_absent
 
 PROVIDER = "conversation_insight"

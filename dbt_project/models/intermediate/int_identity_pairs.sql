@@ -8,6 +8,22 @@ with links as (
     select * from {{ ref('int_identity_links') }}
 ),
 
+hash_links as (
+    select * from {{ source('ops', 'hash_links') }}
+),
+
+-- Hashes of one client under two keys, on the date of the first event that showed it.
+clients as (
+    select
+        hash_links.identifier_type,
+        hash_links.old_hash,
+        hash_links.new_hash,
+        min(hash_links.event_date) as first_date
+    from hash_links
+    where hash_links.load_id <= {{ var('loads_through') }}
+    group by hash_links.identifier_type, hash_links.old_hash, hash_links.new_hash
+),
+
 pairs_of_window as (
     select
         links.identifier_type,
@@ -25,6 +41,24 @@ pairs_of_window as (
         and {{ in_window('partners.event_date') }}
     group by
         links.identifier_type, links.identifier, partners.identifier_type, partners.identifier
+    union all
+    select
+        clients.identifier_type,
+        clients.old_hash as identifier,
+        clients.identifier_type as partner_type,
+        clients.new_hash as partner,
+        clients.first_date
+    from clients
+    where {{ in_window('clients.first_date') }}
+    union all
+    select
+        clients.identifier_type,
+        clients.new_hash as identifier,
+        clients.identifier_type as partner_type,
+        clients.old_hash as partner,
+        clients.first_date
+    from clients
+    where {{ in_window('clients.first_date') }}
 )
 
 select

@@ -1,0 +1,292 @@
+"""Redaction: what of free text, addresses of pages and whole JSON values may be kept.
+
+Belongs here: finding personal data inside a longer value, and what stands in its place. Values that
+identify as a whole are hashed in ``ingest.privacy``.
+"""
+
+from __future__ import annotations
+
+import html
+import ipaddress
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ingest.privacy import IMAGE_NAME, Pseudonyms, decoded
+
+#: How a text looks that is worth a look in Python, as a regular expression of RE2.
+TEXT_MARKS = (
+    r"(?s)[@:\x{FF0B}\x{FF20}\x{FE6B}]|%(25)*(40|2[Bb])|&[#c]|wamid[.]|[\[(][aA][tT][\])]"
+    r"|[\p{Nd}].*[\p{Nd}].*[\p{Nd}].*[\p{Nd}]"
+)
+
+#: The same of the address of a page.
+URL_MARKS = (
+    r"(?i)[@+%]|wa\.me/|(phone|mobile|msisdn|tel|mail|whatsapp)[^/&=]*=|wamid[.]"
+    r"|[0-9]{1,3}([.][0-9]{1,3}){3}|[0-9A-F]*:[0-9A-F]*:|[^\x00-\x7F]|[0-9A-Z]{13}"
+)
+
+#: Names of fields whose values are personal whatever they look like.
+PERSONAL_KEYS = frozenset(
+    {"ip", "ip_address", "client_ip", "remote_addr", "remote_address", "x_forwarded_for",
+     "first_name", "last_name", "full_name", "given_name", "family_name", "surname", "middle_name",
+     "customer_name", "contact_name", "profile_name", "street", "street_address",
+     "postal_address", "home_address", "billing_address", "shipping_address", "date_of_birth",
+     "birth_date", "passport_number"}
+)  # fmt: skip
+#: Names of fields that hold the text of a message where the event is one.
+MESSAGE_KEYS = frozenset({"text", "body", "message_text", "caption", "message_body"})
+REMOVED = "[removed]"
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_REMOVED_VALUE = re.compile(
+    rf'("(?:{"|".join(sorted(PERSONAL_KEYS | MESSAGE_KEYS))})"\s*:\s*")(?:[^"\\]|\\.)*',
+    re.IGNORECASE | re.DOTALL,
+)
+
+#: The user (and password) that an address of a page may name in front of its host.
+_URL_USER = re.compile(r"^(\s*(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2})[^/?#\\]*@", re.IGNORECASE)
+_URL_PIECE = re.compile(r"[^/?&=#;]+")
+_URL_PERSONAL = re.compile(
+    r"(?i)(wa\.me/|[?&#;](?:[a-z]+_)?(?:phone|mobile|msisdn|tel|telephone|whatsapp|cell)"
+    r"(?:_?(?:number|no))?=)(?:%20|[ +])*\d(?:[\s.\-]?\d){7,14}(?!\d)"
+)
+
+_TOP = r"(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})"
+_EMAIL = re.compile(
+    rf"(?:[\w.%+'!#$*^~\-]+|\"[^\"\n@]{{1,64}}\")"
+    rf"@(?:[\w\-]+(?:\.[\w\-]+)*\.{_TOP}|\[[0-9a-fA-F:.]+\])",
+    re.IGNORECASE,
+)
+#: An address with a person's name before it.
+_NAMED_EMAIL = re.compile(
+    r"(?:\"[^\"\n@]{1,80}\"\s*|(?:[^\W\da-z_][\w'.\-]*\s+){1,4})<[^<>@\s]+@[^<>\s]+>"
+)
+_WRITTEN_AT = re.compile(r"\s*[\[(]\s*at\s*[\])]\s*", re.IGNORECASE)
+_WRITTEN_DOT = re.compile(r"\s*[\[(]\s*dot\s*[\])]\s*", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_MESSAGE_ID = re.compile(r"wamid\.[A-Za-z0-9+/=_\-]+")
+_PHONE = re.compile(
+    r"(?<!\d)\+[\s\-._()/]*\d(?:[\s\-._()/]{0,3}\d){7,14}(?!\d)"
+    r"|(?<![\w.])00\d(?:[\s\-._()/]{0,3}\d){7,14}(?!\d)"
+    r"|(?<![\w.\-])\(?\d{3}\)?[\s.\-]\d{3}[\s.\-]\d{4}(?![\w\-])"
+    r"|(?<![\w.\-])[6-9]\d{4}[\s\-]\d{5}(?![\w\-])"
+)
+_PLUS_PHONE = re.compile(r"(?<!\d)\+[\s\-._()/]*\d(?:[\s\-._()/]{0,3}\d){7,14}(?!\d)")
+_CALLED = re.compile(
+    r"(\b(?:call|phone|tel|telephone|mobile|mob|cell|whatsapp|wa\.me|ph)\b[\s.:#=/\-]{0,3})"
+    r"\d(?:[\s.\-]?\d){7,14}(?![\w])",
+    re.IGNORECASE,
+)
+_CARD = re.compile(r"(?<![\d.])\d(?:[ \-]?\d){12,18}(?!\d)|(?<![\w.])\d{4}(?:\.\d{4}){3}(?!\d)")
+_IBAN = re.compile(r"(?<![^\W_])[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:)[0-9A-Fa-f:]{2,}[0-9A-Fa-f:.]*")
+
+#: Length of an IBAN by country (ISO 13616 registry).
+_IBAN_LENGTHS = {
+    "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22,
+    "BR": 29, "BY": 28, "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28,
+    "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22, "GI": 23,
+    "GL": 18, "GR": 27, "GT": 28, "HR": 21, "HU": 28, "IE": 22, "IL": 23, "IQ": 23, "IS": 26,
+    "IT": 27, "JO": 30, "KW": 30, "KZ": 20, "LB": 28, "LC": 32, "LI": 21, "LT": 20, "LU": 20,
+    "LV": 21, "LY": 25, "MC": 27, "MD": 24, "ME": 22, "MK": 19, "MR": 27, "MT": 31, "MU": 30,
+    "NL": 18, "NO": 15, "PK": 24, "PL": 28, "PS": 29, "PT": 25, "QA": 29, "RO": 24, "RS": 22,
+    "SA": 24, "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28,
+    "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
+}  # fmt: skip
+
+#: Payment card numbers by issuer range and length, so that ordinary long ids are left alone.
+_CARD_RANGES = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"
+    r"|3[47]\d{13}|(?:6011|65\d{2}|64[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}"
+    r"|35(?:2[89]|[3-8]\d)\d{12}|(?:508[5-9]|60[68]\d|81\d{2}|82\d{2}|353\d|356\d)\d{12}"
+)
+
+
+_AT_SIGNS = "\uff20\ufe6b"
+_PLUS_SIGNS = "\uff0b\ufe62\u207a\u208a\u2795"
+
+
+def _folded_sign(sign: str) -> str:
+    if sign.isascii():
+        return sign
+    if sign.isdigit():
+        return str(unicodedata.digit(sign))
+    kind = unicodedata.category(sign)
+    if kind == "Cf":
+        return ""
+    if kind == "Zs":
+        return " "
+    if kind == "Pd" or sign == "−":
+        return "-"
+    if sign in _AT_SIGNS:
+        return "@"
+    if sign in _PLUS_SIGNS:
+        return "+"
+    # Full-width letters and signs, the dots of other scripts.
+    return unicodedata.normalize("NFKC", sign) if "\uff01" <= sign <= "\uff5e" else sign
+
+
+def _folded(text: str) -> str:
+    """Write a text in the signs that the patterns know; what it says stays the same."""
+    if not text.isascii():
+        text = "".join(map(_folded_sign, text))
+    if "&" in text:
+        text = html.unescape(text)
+    if "%" in text:
+        text = decoded(text)
+    lowered = text.lower()
+    if "[at]" in lowered or "(at)" in lowered:
+        text = _WRITTEN_DOT.sub(".", _WRITTEN_AT.sub("@", text))
+    return text
+
+
+def _luhn(digits: str) -> bool:
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        number = int(digit) * (1 + place % 2)
+        total += number - 9 * (number > 9)
+    return total % 10 == 0
+
+
+def _card(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match.group())
+    return "[card]" if _CARD_RANGES.fullmatch(digits) and _luhn(digits) else match.group()
+
+
+def _iban(match: re.Match[str]) -> str:
+    text = match.group()
+    length = _IBAN_LENGTHS.get(text[:2].upper())
+    if length is None:
+        return text
+    compact, end = "", 0
+    for end, character in enumerate(text, start=1):  # noqa: B007 - the end is used below
+        compact += character.upper() if character not in " -" else ""
+        if len(compact) == length:
+            break
+    if len(compact) != length:
+        return text
+    number = "".join(str(int(c, 36)) for c in compact[4:] + compact[:4])
+    return "[iban]" + text[end:] if int(number) % 97 == 1 else text
+
+
+def _address(match: re.Match[str]) -> str:
+    text = match.group().rstrip(".:") if not match.group().endswith("::") else match.group()
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return match.group()
+    return "[ip]" + match.group()[len(text) :]
+
+
+def _email(match: re.Match[str]) -> str:
+    return match.group() if IMAGE_NAME.search(match.group()) else "[email]"
+
+
+def redact(text: str, *, local: bool = True) -> str:
+    """Replace phone numbers, e-mail, card, IBAN numbers and IP addresses in free text.
+
+    A text without any is returned as it is, sign by sign. ``local``: also numbers that only their
+    groups of digits tell.
+    """
+    folded = found = _folded(text)
+    if "@" in found:
+        found = _NAMED_EMAIL.sub("[email]", found)
+        found = _EMAIL.sub(_email, found)
+    if "wamid." in found:
+        found = _MESSAGE_ID.sub("[message]", found)
+    if sum(map(str.isdigit, found)) >= 4 or "::" in found:
+        found = _IBAN.sub(_iban, found)
+        found = _CARD.sub(_card, found)
+        found = _IPV4.sub(_address, found)
+        found = _IPV6.sub(_address, found)
+        numbers = _PHONE if local else _PLUS_PHONE
+        found = _CALLED.sub(r"\1[phone]", numbers.sub("[phone]", found))
+    elif ":" in found:
+        found = _IPV6.sub(_address, found)
+    return text if found == folded else found
+
+
+def redact_name(name: str) -> str:
+    """Replace e-mail addresses, phone numbers with a plus sign and message ids in a name."""
+    folded = _folded(name)
+    found = _MESSAGE_ID.sub("[message]", _EMAIL.sub(_email, folded))
+    found = _PLUS_PHONE.sub("[phone]", found)
+    return name if found == folded else found
+
+
+def readable_name(path: Path) -> str:
+    """Return the name of a file as it is noted: without who it is about, in signs that print."""
+    return redact_name(path.name.encode("utf-8", "replace").decode())
+
+
+def redact_escaped(text: str) -> str:
+    """Redact what was to be JSON and is none.
+
+    Escapes are taken for the signs they stand for; message texts, and what else is removed from
+    JSON by its name, are removed too.
+    """
+    return redact(_REMOVED_VALUE.sub(rf"\1{REMOVED}", _ESCAPED.sub(_unescaped, text)))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    sign = chr(int(match[1], 16))
+    return match.group() if sign in '"\\\0' or "\ud800" <= sign <= "\udfff" else sign
+
+
+def _url_piece(match: re.Match[str]) -> str:
+    text = decoded(match.group())
+    found = redact(text, local=False)
+    return match.group() if found == text else quote(found, safe="[]:,()!*'+@ ")
+
+
+def redact_url(url: str) -> str:
+    """Replace what is personal inside an address of a page; its host is kept.
+
+    The user in front of the host is taken out first: `ann:pw@example.com` would be taken for an
+    e-mail address, and the host be lost with it.
+    """
+    found = _URL_PERSONAL.sub(r"\1[phone]", _URL_USER.sub(r"\1", url))
+    start = re.match(r"\s*(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2}[^/?#\\]*", found, re.IGNORECASE)
+    host = start.group() if start else ""
+    found = host + _URL_PIECE.sub(_url_piece, found[len(host) :])
+    # A number may be spread over the parts of a path, and an address over those of a query.
+    whole = decoded(found[len(host) :])
+    if "@" in whole or "+" in whole:
+        hidden = redact_name(whole)
+        return found if hidden == whole else host + hidden
+    return found
+
+
+def is_named(key: str, names: frozenset[str]) -> bool:
+    """Tell whether a key is one of some names in snake case, in any spelling."""
+    return _HUMP.sub("_", key).lower().replace("-", "_").replace(" ", "_") in names
+
+
+def redact_tree(
+    value: Any, pseudonyms: Pseudonyms, *, removed: frozenset[str] = PERSONAL_KEYS
+) -> Any:
+    """Redact a JSON value at any depth, its keys included.
+
+    A string that as a whole is an identifier becomes its keyed hash, so that it still joins;
+    any other string is redacted as text; a number that is a card number is replaced; values of
+    fields whose names are among ``removed`` are removed.
+    """
+    if isinstance(value, str):
+        return pseudonyms.whole(value) or redact(value)
+    if isinstance(value, dict):
+        return {
+            redact(str(k)): REMOVED
+            if is_named(str(k), removed)
+            else redact_tree(v, pseudonyms, removed=removed)
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [redact_tree(item, pseudonyms, removed=removed) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**12:
+        redacted = redact(str(value))
+        return value if redacted == str(value) else redacted
+    return value
