@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ingest.errors import UserError
 from ingest.schema import ensure_month_partitions
 from ingest.warehouse import Warehouse
 
@@ -18,10 +19,15 @@ def ensure_timezone(
     """Bring event dates to the business time zone; return whether they had to be changed.
 
     After a change a full refresh is due: ops.partitions is rebuilt with no date run.
+
+    Raises:
+        UserError: raw events were removed, so that not every date could be run again.
+
     """
     stored = warehouse.value("select business_timezone from ops.warehouse")
     if stored == timezone:
         return False
+    _refuse_closed(warehouse, stored, timezone)
     with warehouse.transaction():
         warehouse.execute("delete from ops.warehouse")
         warehouse.execute("insert into ops.warehouse (business_timezone) values (?)", [timezone])
@@ -36,6 +42,16 @@ def ensure_timezone(
     return changed
 
 
+def _refuse_closed(warehouse: Warehouse, stored: str | None, timezone: str) -> None:
+    before = warehouse.value("select max(closed_before) from ops.closed_dates")
+    if before is not None:
+        raise UserError(
+            f"the business time zone cannot become {timezone}: raw events of dates before {before} "
+            f"were removed and cannot be dated anew; set TIDEMARK_TIMEZONE={stored}, or begin a "
+            "new warehouse"
+        )
+
+
 def _redate(warehouse: Warehouse, timezone: str) -> None:
     zone = timezone.replace("'", "''")
     local = f"timezone('{zone}', timezone('UTC', occurred_at))"
@@ -46,6 +62,7 @@ def _redate(warehouse: Warehouse, timezone: str) -> None:
         f"update raw.events set event_date = cast({local} as date), "
         f"event_hour = cast(extract(hour from {local}) as smallint)"
     )
+    warehouse.execute(f"update ops.hash_links set event_date = cast({local} as date)")
     warehouse.execute("delete from ops.load_dates")
     warehouse.execute(
         "insert into ops.load_dates select load_id, event_date, count(*) from raw.events "

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
+    from ingest.warehouse import Warehouse
+
 #: Nothing on the console, and the log file is written by ``_log_file``: dbt's own formats every
 #: debug event before it throws it away, which is a twentieth of a build.
 QUIET = ("--log-level", "none", "--no-print", "--log-level-file", "none", "--no-use-colors")
@@ -213,6 +215,9 @@ def _node_result(run: Any) -> NodeResult:
 #: Commands that do not touch the warehouse.
 WITHOUT_WAREHOUSE = ("parse", "ls", "list", "clean", "deps")
 
+#: Commands that write tables, for all time unless their vars say otherwise.
+REBUILDING = ("build", "run", "retry", "clone")
+
 
 def pass_through(
     settings: Settings, arguments: Sequence[str], *, notify: Callable[[str], None]
@@ -235,6 +240,8 @@ def pass_through(
         session = open_session(settings, notify=notify)
     try:
         if session is not None:
+            if command in REBUILDING:
+                _refuse_closed(session.warehouse, command)
             settle(session, project.manifest)
         result = _invoke(
             project, [*arguments, *project.arguments()], role=role_of(settings) if session else None
@@ -245,3 +252,13 @@ def pass_through(
     if result.exception:
         raise UserError(f"dbt: {one_line(result.exception)}")
     return 0 if result.success else 1
+
+
+def _refuse_closed(warehouse: Warehouse, command: str) -> None:
+    from orchestration.ledger import closed_dates
+
+    closed = closed_dates(warehouse)
+    if closed:
+        raise UserError(
+            f"dbt {command} could empty {closed}; use 'tidemark run', which leaves them alone"
+        )

@@ -196,6 +196,12 @@ def _revoke(warehouse: Warehouse, event_id: str, reason: str) -> Revocation:
             "IDENTIFIER' names the links of a person"
         )
     event_date, *values = rows[0]
+    closed = ledger.closed_dates(warehouse)
+    if closed and event_date < closed.before:
+        raise UserError(
+            f"the link {event_id} of {event_date} cannot be taken back, as all of {closed}; put "
+            "its identifiers into the seed identity_placeholders instead"
+        )
     types = ("user_id", "anonymous_id", "phone_hash", "email_hash")
     identifiers = tuple((t, str(v)) for t, v in zip(types, values, strict=True) if v is not None)
     with warehouse.transaction():
@@ -291,7 +297,23 @@ class _Tables:
         found: dict[tuple[str, date], list[Key]] = defaultdict(list)
         for event_id, event_date, kind, value in rows:
             found[event_id, event_date].append((kind, value))
-        return [Link(event_id, day, tuple(keys)) for (event_id, day), keys in found.items()]
+        links = [Link(event_id, day, tuple(keys)) for (event_id, day), keys in found.items()]
+        return links + self._hash_links(values)
+
+    def _hash_links(self, values: Sequence[str]) -> list[Link]:
+        """The events that have shown two hashes, under two keys, to be one client."""
+        if not self._warehouse.relation_exists("ops", "hash_links"):
+            return []
+        marks = _marks(values)
+        rows = self._warehouse.execute(
+            "select event_id, event_date, identifier_type, old_hash, new_hash from ops.hash_links "
+            f"where old_hash in ({marks}) or new_hash in ({marks}) order by 2, 1, 3, 4",
+            [*values, *values],
+        )
+        return [
+            Link(event_id, day, ((kind, old), (kind, new)))
+            for event_id, day, kind, old, new in rows
+        ]
 
 
 def _marks(values: Sequence[str]) -> str:

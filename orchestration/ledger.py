@@ -35,6 +35,19 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
+class ClosedDates:
+    """Dates whose raw events were removed: all before a date, since when."""
+
+    before: date
+    at: datetime
+
+    def __str__(self) -> str:
+        """Say it to a person whose command they are in the way of."""
+        last = self.before - timedelta(days=1)
+        return f"dates up to {last}: their raw events were removed on {self.at:%Y-%m-%d}"
+
+
+@dataclass(frozen=True)
 class CheckRecord:
     """One row of ops.check_results before it has a run."""
 
@@ -91,8 +104,26 @@ def pending_span(warehouse: Warehouse) -> tuple[date | None, date | None]:
     )
 
 
+def closed_dates(warehouse: Warehouse) -> ClosedDates | None:
+    """Return the dates that cannot be run again; None when retention removed no raw events."""
+    if not warehouse.relation_exists("ops", "closed_dates"):
+        return None
+    rows = warehouse.execute(
+        "select closed_before, closed_at from ops.closed_dates order by closed_before desc limit 1"
+    )
+    return ClosedDates(*rows[0]) if rows else None
+
+
 def mark_stale(warehouse: Warehouse, since: date) -> int:
-    """Make a date that was run and all later ones stale; return how many there are."""
+    """Make a date that was run and all later ones stale; return how many there are.
+
+    Raises:
+        UserError: the date is closed.
+
+    """
+    closed = closed_dates(warehouse)
+    if closed and since < closed.before:
+        raise UserError(f"{since} cannot be run again, as all {closed}")
     dates = "partition_date >= ? and run_loads_through is not null"
     found = warehouse.value(f"select count(*) from ops.partitions where {dates}", [since])
     # 0 is older than any load and yet says that the date was run before.
@@ -139,6 +170,10 @@ def plan_run(
         raise UserError(f"--end {end} lies before --start {start}")
     if first_event is None or last_event is None:
         return None
+    closed = closed_dates(warehouse)
+    if closed:
+        _refuse_closed(closed, start, end, full_refresh=full_refresh)
+        first_event = max(first_event, closed.before)
     ran = warehouse.value(
         "select max(partition_date) from ops.partitions where run_loads_through is not null"
     )
@@ -175,7 +210,23 @@ def plan_run(
     )
     window = Window(span[0], span[1], prepare_start, loads_through, known_through)
     # Nothing was run yet, or the business time zone changed: tables that are there are worthless.
-    return RunPlan(window, full_refresh or ran is None, reason)
+    return RunPlan(window, full_refresh or (ran is None and closed is None), reason)
+
+
+def _refuse_closed(
+    closed: ClosedDates, start: date | None, end: date | None, *, full_refresh: bool
+) -> None:
+    if full_refresh:
+        raise UserError(
+            f"--full-refresh cannot rebuild {closed}; run --start {closed.before} to rebuild what "
+            "can be"
+        )
+    for option, day in (("--start", start), ("--end", end)):
+        if day and day < closed.before:
+            raise UserError(
+                f"{option} {day} cannot be run, as all {closed}; the first date that can be run "
+                f"is {closed.before}"
+            )
 
 
 def start_run(warehouse: Warehouse, plan: RunPlan, dagster_run_id: str | None) -> str:

@@ -7,6 +7,7 @@ user's file replaces ours, in ``orchestration.dbt_project``. What the data means
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import re
 from collections import Counter
@@ -388,6 +389,59 @@ def identity_placeholders(rows: Sequence[Row], project: Path) -> None:
         _known("identity_placeholders", "identifier_type", row["identifier_type"], IDENTIFIERS)
 
 
+#: What retention knows beside relations of dbt.
+RETENTION_TABLES = ("raw_events", "quarantine", "loads", "runs", "check_results")
+
+#: Intermediate tables whose old rows no later date needs (docs/decisions.md 27).
+FORGETTABLE = (
+    "int_user_days", "int_active_users", "int_hourly_activity", "int_session_days",
+    "int_session_conversions", "int_conversions", "int_chat_events", "int_funnel_events",
+    "int_funnel_steps",
+)  # fmt: skip
+
+#: Marts that later dates go on from, or that show how things stand, whatever the date.
+UNFORGETTABLE = (
+    "alerts", "alert_episode_days", "alert_episodes", "metric_anomalies", "conversations",
+    "customer_insights", "identity_map", "identity_conflicts", "timeline_events",
+    "user_timeline",
+)  # fmt: skip
+
+
+def retention(rows: Sequence[Row], project: Path) -> None:
+    """Names that there are, days or nothing, and no row that a later figure needs."""
+    seed = "retention"
+    _unique(seed, "what", rows)
+    layers = {
+        path.stem: path.parent.name
+        for layer in ("intermediate", "marts")
+        for path in (project / "models" / layer).glob("*.sql")
+    }
+    for row in rows:
+        what, kept = row["what"], row["kept_days"]
+        if kept and (not kept.isascii() or not kept.isdigit() or not 0 < int(kept) <= 36_500):
+            _fail(seed, f"kept_days of {what} is {kept!r}; write days from 1 to 36500, or nothing "
+                        "for good")  # fmt: skip
+        if what in RETENTION_TABLES:
+            continue
+        found = fnmatch.filter(layers, what)
+        if not found:
+            _fail(seed, f"there is no relation {what!r}; name one of marts or intermediate, or one "
+                        f"of {', '.join(RETENTION_TABLES)}")  # fmt: skip
+        for name in found if kept else ():
+            allowed = name in FORGETTABLE or (layers[name] == "marts" and name not in UNFORGETTABLE)
+            if not allowed:
+                _fail(seed, f"{what} would remove rows of {name} that later dates need; leave its "
+                            "kept_days empty or its row out")  # fmt: skip
+    days = {row["what"]: math.inf if not row["kept_days"] else int(row["kept_days"])
+            for row in rows}  # fmt: skip
+    if missing := [name for name in RETENTION_TABLES if name not in days]:
+        _fail(seed, f"the row of {', '.join(missing)} is missing; its kept_days may be empty")
+    for name in ("raw_events", "quarantine"):
+        if days["loads"] < days[name]:
+            _fail(seed, f"loads are kept for {days['loads']} days and {name} longer; what came in "
+                        "is kept no longer than the load that it came in with")  # fmt: skip
+
+
 def access_rules(rows: Sequence[Row], project: Path) -> None:
     """Roles that there are, each relation named once, own rows said whole."""
     from orchestration.access.matrix import PEOPLE
@@ -429,6 +483,7 @@ RULES: dict[str, Callable[[Sequence[Row], Path], None]] = {
     "business_hours": business_hours,
     "holidays": holidays,
     "identity_placeholders": identity_placeholders,
+    "retention": retention,
     "access_rules": access_rules,
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
+from orchestration import ledger
 from orchestration.console import table
 from orchestration.restatements_shown import in_words
 
@@ -43,6 +44,7 @@ def status(settings: Settings) -> dict[str, Any]:
             "checks": _checks(warehouse),
             "quarantine": _quarantine(warehouse),
             "drift": _drift(warehouse),
+            "retention": _retention(warehouse),
         }
     finally:
         warehouse.close()
@@ -174,6 +176,26 @@ def _drift(warehouse: Warehouse) -> list[dict[str, Any]]:
     )
 
 
+def _retention(warehouse: Warehouse) -> dict[str, Any]:
+    closed = ledger.closed_dates(warehouse)
+    last = []
+    if warehouse.relation_exists("ops", "retentions"):
+        last = warehouse.records(
+            "select retention_id, max(applied_at) as applied_at, count(*) as relations, "
+            "cast(sum(rows) as bigint) as rows from ops.retentions "
+            "group by retention_id order by retention_id desc limit 1"
+        )
+    return {
+        "closed_before": closed.before if closed else None,
+        "too_late": int(
+            warehouse.value("select count(*) from raw.events where event_date < ?", [closed.before])
+        )
+        if closed
+        else 0,
+        "last": last[0] if last else None,
+    }
+
+
 def render(state: dict[str, Any]) -> list[str]:
     """Say it in lines, what needs attention first in each part."""
     published, fresh, parts = state["published"], state["freshness"], state["partitions"]
@@ -204,7 +226,25 @@ def render(state: dict[str, Any]) -> list[str]:
     if parts["stale"]:
         told = ", ".join(parts["stale_ranges"][:SHOWN])
         lines.append(f"            stale: {told}; run 'tidemark run'")
-    return lines + _render_checks(state) + _render_runs(state) + _render_loads(state)
+    return (
+        lines
+        + _render_retention(state)
+        + _render_checks(state)
+        + _render_runs(state)
+        + _render_loads(state)
+    )
+
+
+def _render_retention(state: dict[str, Any]) -> list[str]:
+    found, last = state["retention"], state["retention"]["last"]
+    if not last:
+        return []
+    words = f"{_when(last['applied_at'])}: {last['rows']:,} rows of {last['relations']} relations"
+    if found["closed_before"]:
+        words += f"; dates before {found['closed_before']} are closed"
+    if found["too_late"]:
+        words += f", too late: {found['too_late']:,} events for closed dates"
+    return [f"retention   {words}"]
 
 
 def _when(at: datetime | None) -> str:

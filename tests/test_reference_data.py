@@ -171,6 +171,16 @@ FAULTS: list[tuple[Callable[[Seeds], Any], str]] = [
     (_add("holidays", {"date": "Christmas"}), "date is 'Christmas'; write a date as 2026-01-31"),
     (_add("holidays", {"date": ""}), "date is ''; write a date"),
     (_set("identity_placeholders", 0, identifier_type="name"), "identifier_type is 'name'; use"),
+    (_double("retention"), "what 'raw_events' stands 2 times"),
+    (_drop("retention", 0), "the row of raw_events is missing"),
+    (_set("retention", 0, kept_days="0"), "kept_days of raw_events is '0'; write days from 1"),
+    (_set("retention", 0, kept_days="90 days"), "kept_days of raw_events is '90 days'; write"),
+    (_set("retention", 5, what="metrics_dayly_*"), "there is no relation 'metrics_dayly_*'; name"),
+    (_set("retention", 5, what="int_order_events"), "remove rows of int_order_events that later"),
+    (_set("retention", 5, what="time*"), "would remove rows of timeline_events that later dates"),
+    (_set("retention", 5, what="conv*"), "would remove rows of conversations that later dates"),
+    (_set("retention", 2, kept_days="89"), "loads are kept for 89 days and raw_events longer"),
+    (_set("retention", 1, kept_days=""), "loads are kept for 365 days and quarantine longer"),
 ]
 
 
