@@ -18,6 +18,7 @@ from ingest.errors import UserError
 from ingest.loader import Loader, LoadResult
 from ingest.redate import ensure_timezone
 from ingest.settings import Settings
+from ingest.tombstones import take_over
 from ingest.warehouse import open_warehouse
 
 #: Small files are loaded together up to this many bytes (at a guess, decompressed) or files.
@@ -157,6 +158,7 @@ def _load_all(
     warehouse = open_warehouse(settings, notify=notify)
     try:
         ensure_timezone(warehouse, settings.timezone, notify=notify)
+        take_over(warehouse, settings)
         register_versions(warehouse)
         loader = Loader(warehouse, settings, mapping=mapping, adapter=foreign)
         for group in group_files(files):

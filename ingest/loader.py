@@ -26,13 +26,16 @@ from ingest.blocks import (
     UnreadableFile,
     merge_blocks,
 )
+from ingest.hash_links import HashMemory
 from ingest.privacy import Pseudonyms
 from ingest.redacted_payload import quarantined_payload
+from ingest.redaction import readable_name, redact
 from ingest.registry import registry
 from ingest.schema import ensure_month_partitions, raw_columns_ddl
 from ingest.settings import Settings
 from ingest.shape import Fault
 from ingest.source_files import file_format, file_sha256, read_blocks, read_documents
+from ingest.tombstones import ErasedPersons, happened_at
 from ingest.typing_engine import Batch, TypingEngine
 from ingest.warehouse import LOAD_LOCK, Warehouse
 
@@ -54,6 +57,8 @@ class LoadResult:
     rejected: int
     status: str
     error: str | None = None
+    #: Of the duplicates, events that were refused because they are of erased persons.
+    erased: int = 0
 
 
 @dataclass
@@ -63,12 +68,13 @@ class Tally:
     read: int = 0
     accepted: int = 0
     rejected: int = 0
+    erased: int = 0
     dates: Counter[date] = field(default_factory=Counter)
     unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def duplicates(self) -> int:
-        """Valid events whose id was known already."""
+        """Valid events whose id was known already, and those of erased persons."""
         return self.read - self.accepted - self.rejected
 
 
@@ -123,10 +129,19 @@ class Loader:
         self.warehouse = warehouse
         self.settings = settings
         self.registry = registry()
-        self.pseudonyms = Pseudonyms(settings.write_key)
+        self.pseudonyms = Pseudonyms.of_settings(settings)
+        self.hashes = HashMemory.of(
+            warehouse, settings, pseudonyms=self.pseudonyms, registry=self.registry
+        )
+        self.erased = ErasedPersons(warehouse, settings)
         connection = warehouse.connection if warehouse.target == "duckdb" else None
         self.engine = TypingEngine(
-            self.registry, self.pseudonyms, timezone=settings.timezone, connection=connection
+            self.registry,
+            self.pseudonyms,
+            timezone=settings.timezone,
+            connection=connection,
+            erased=self.erased,
+            spool=None if connection else settings.home / "spool",
         )
 
     @contextmanager
@@ -136,6 +151,8 @@ class Loader:
             if self.warehouse.target == "postgres":
                 self.warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
             self._last_load_id = None
+            self.hashes.begin()
+            self.erased.begin()
             yield
 
     def load_files(self, paths: Sequence[Path]) -> list[LoadResult]:
@@ -147,7 +164,8 @@ class Loader:
         except UnreadableFile as error:
             # Found out midway: what was loaded of it is rolled back, and that is noted.
             with self.load_transaction():
-                return [self._failed(paths[0].name, f"{paths[0].name}: {error}")]
+                name = readable_name(paths[0])
+                return [self._failed(name, f"{name}: {redact(str(error))}")]
 
     def _load(self, paths: Sequence[Path], *, streaming: bool) -> list[LoadResult]:
         started = utc_now()
@@ -175,30 +193,31 @@ class Loader:
 
     def _open(self, path: Path, *, streaming: bool, among: Iterable[Source]) -> Source | LoadResult:
         """Return the file ready to be read, or what is to be said instead."""
+        name = readable_name(path)
         try:
             digest = file_sha256(path)
             kind = self.adapter.name if self.adapter else file_format(path)
             known = next((s.load_id for s in among if s.digest == digest), None)
             known = known or self._load_of(digest)
             if known:
-                return LoadResult(known, kind, path.name, 0, 0, 0, 0, "already_loaded")
+                return LoadResult(known, kind, name, 0, 0, 0, 0, "already_loaded")
             if self.adapter:
                 blocks = translated(read_documents(path), self.adapter, received_at=utc_now())
             else:
                 blocks = read_blocks(path, self.registry, self.mapping)
             bits = PART_BITS if self.adapter else 0
-            source = Source(0, path.name, kind, digest, blocks, part_bits=bits)
+            source = Source(0, name, kind, digest, blocks, part_bits=bits)
             if not streaming:
                 # Read before anything is written: a file that cannot be trusted harms no other.
                 source.blocks = iter(list(source.read()))
             source.load_id = self.next_load_id()
             return source
         except OSError as error:
-            return self._failed(path.name, f"{path.name} cannot be read: {error.strerror or error}")
+            return self._failed(name, f"{name} cannot be read: {error.strerror or error}")
         except UnreadableFile as error:
             if streaming:
                 raise
-            return self._failed(path.name, f"{path.name}: {error}")
+            return self._failed(name, f"{name}: {redact(str(error))}")
 
     def _load_of(self, digest: str) -> int | None:
         """Return the load that these bytes came in before, read as the same format."""
@@ -223,6 +242,8 @@ class Loader:
             sources[ordinal].tally.dates[day] += count
         for (ordinal, event_name, name), count in batch.unknown_properties.items():
             sources[ordinal].tally.unknown[event_name, name] += count
+        for ordinal, count in batch.erased.items():
+            sources[ordinal].tally.erased += count
         by_source: dict[int, list[BadLine]] = defaultdict(list)
         for bad in batch.rejected:
             by_source[bad.ordinal].append(bad)
@@ -237,7 +258,7 @@ class Loader:
         tally = source.tally
         return LoadResult(
             source.load_id, source.kind, source.file_name, tally.read, tally.accepted,
-            tally.duplicates, tally.rejected, status, source.error,
+            tally.duplicates, tally.rejected, status, source.error, tally.erased,
         )  # fmt: skip
 
     def _failed(self, file_name: str, reason: str) -> LoadResult:
@@ -264,9 +285,10 @@ class Loader:
         """
         if not batch.domains:
             return {}
-        if self.warehouse.target == "duckdb":
-            return self._append_duckdb(batch, load_id)
-        return self._append_postgres(batch, load_id)
+        append = self._append_duckdb if self.warehouse.target == "duckdb" else self._append_postgres
+        counts = append(batch, load_id)
+        self.hashes.note(load_id, [day for _, day in counts])
+        return counts
 
     def _append_duckdb(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
         execute = self.warehouse.connection.execute
@@ -355,10 +377,14 @@ class Loader:
         first = self.next_id("ops.rejected_events", "rejection_id")
         rows = []
         for offset, bad in enumerate(sorted(bad_lines, key=lambda bad: bad.line_number)):
+            payload: str | None
+            detail: str | None = bad.fault.detail
             payload, event_name = quarantined_payload(bad.payload, self.registry, self.pseudonyms)
+            if self.erased and self.erased.hides(bad.payload, happened_at(bad.payload)):
+                payload = event_name = detail = None
             rows.append(
                 [first + offset, load_id, bad.line_in_file >> part_bits, bad.fault.code,
-                 bad.fault.field, bad.fault.detail, event_name, payload, at]
+                 bad.fault.field, detail, event_name, payload, at]
             )  # fmt: skip
         names = ("rejection_id", "load_id", "line_number", "reason_code", "field", "detail",
                  "event_name", "payload", "rejected_at")  # fmt: skip
@@ -373,10 +399,11 @@ class Loader:
             "ops.loads",
             ("load_id", "source", "file_name", "file_sha256", "started_at", "finished_at", "read",
              "accepted", "duplicates", "rejected", "min_event_date", "max_event_date", "status",
-             "error"),
+             "error", "erased"),
             [[load_id, source.kind, source.file_name, source.digest or None, started, finished,
               tally.read, tally.accepted, tally.duplicates, tally.rejected,
-              dates[0] if dates else None, dates[-1] if dates else None, status, source.error]],
+              dates[0] if dates else None, dates[-1] if dates else None, status, source.error,
+              tally.erased]],
         )  # fmt: skip
         warehouse.insert_many(
             "ops.unknown_properties",

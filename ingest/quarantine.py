@@ -14,6 +14,7 @@ from ingest.blocks import ROWS_PER_BLOCK, Block, lines_as_block
 from ingest.errors import UserError
 from ingest.loader import Loader, Source, utc_now
 from ingest.settings import Settings
+from ingest.tombstones import take_over
 from ingest.validation import REASON_CODES
 from ingest.warehouse import Warehouse, open_warehouse
 
@@ -116,6 +117,7 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
     """
     warehouse = open_warehouse(settings)
     try:
+        take_over(warehouse, settings)
         loader = Loader(warehouse, settings, mapping={})
         with loader.load_transaction():
             return _replay(loader, selection)
@@ -145,6 +147,7 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
             tally.dates[day] += count
         for (_, event_name, name), count in batch.unknown_properties.items():
             tally.unknown[event_name, name] += count
+        tally.erased += sum(batch.erased.values())
         for bad in batch.rejected:
             still_rejected += 1
             numbers.discard(bad.line_number)

@@ -6,19 +6,25 @@ statement of each domain. What is kept of the result is decided by ``ingest.door
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ingest.blocks import ORDINAL_BITS, BadLine, Block, split_lines
-from ingest.privacy import Pseudonyms, redact, redact_tree, redact_url
+from ingest.privacy import Pseudonyms
+from ingest.redaction import REMOVED, redact, redact_tree, redact_url
 from ingest.registry import Registry
 from ingest.shape import Fault, Shaper, judge
+from ingest.tombstones import ErasedPersons
 from ingest.user_agents import parse_device
 from ingest.validation import SETUP, DomainStatement, quoted
+
+_EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +41,8 @@ class Batch:
     domains: list[str]
     rejected: list[BadLine]
     unknown_properties: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    #: Events that were refused because they are of erased persons, by the ordinal of the file.
+    erased: dict[int, int] = field(default_factory=dict)
 
 
 class TypingEngine:
@@ -47,17 +55,28 @@ class TypingEngine:
         *,
         timezone: str,
         connection: Any = None,
+        erased: ErasedPersons | None = None,
+        spool: Path | None = None,
     ) -> None:
-        """Prepare functions and statements; nothing is read yet."""
+        """Prepare functions and statements; nothing is read yet.
+
+        ``spool`` is the one folder that the connection may write to; None: it has no files but
+        its own database.
+        """
         import duckdb
 
         self.connection: Any = connection or duckdb.connect()
+        self._confine(spool)
         self._registry = registry
         self._shaper = Shaper(registry, pseudonyms)
         self._timezone = timezone
+        self._erased = erased
         self._statements: dict[str, DomainStatement] = {}
         self._parsed_agents: set[str] = set()
         self._judged: dict[tuple[str | None, str, bool], Fault | None] = {}
+        #: Answers of the functions for the block at hand: what DuckDB makes of them may point into
+        #: their memory after it let go of them (seen in 1.5 where CASE takes rows from several).
+        self._answers: list[Any] = []
         self._create_functions(pseudonyms)
 
     def columns(self, domain: str) -> tuple[str, ...]:
@@ -69,18 +88,27 @@ class TypingEngine:
             self._statements[domain] = DomainStatement(self._registry, domain, self._timezone)
         return self._statements[domain]
 
+    def _confine(self, spool: Path | None) -> None:
+        """Keep what users send away from files, the network and extensions, for good."""
+        if spool is not None:
+            self.connection.execute(f"set allowed_directories = [{quoted(str(spool))}]")
+        for setting in ("autoinstall_known_extensions", "autoload_known_extensions",
+                        "allow_community_extensions", "enable_external_access"):  # fmt: skip
+            self.connection.execute(f"set {setting} = false")
+
     def _create_functions(self, pseudonyms: Pseudonyms) -> None:
         def redact_json(text: str) -> str:
             return orjson.dumps(redact_tree(orjson.loads(text), pseudonyms)).decode()
 
         functions = {
             "tm_pseudonym": pseudonyms.of,
+            "tm_staff": pseudonyms.staff,
             "tm_redact": redact,
             "tm_redact_url": redact_url,
             "tm_redact_json": redact_json,
         }
         for name, function in functions.items():
-            lifted = _by_value(function)
+            lifted = _by_value(function, self._answers)
             self.connection.create_function(name, lifted, ["VARCHAR"], "VARCHAR", type="arrow")
         # Measured: a second thread doubles the CPU of appends to a table this wide, and gains no
         # time, because every thread fills row groups of its own.
@@ -89,6 +117,7 @@ class TypingEngine:
 
     def type_block(self, block: Block, *, load_id: int, received_at: datetime) -> Batch:
         """Type and judge the lines of a block; ``received_at`` is UTC."""
+        self._answers.clear()
         rejected = list(block.bad_lines)
         unknown: Counter[tuple[int, str, str]] = Counter()
         self._recognise(block, rejected, unknown)
@@ -121,7 +150,8 @@ class TypingEngine:
             """
         )
         rejected.extend(self._faults())
-        return Batch(domains, rejected, unknown)
+        refused = self._erased.refuse(self.connection, domains) if self._erased else {}
+        return Batch(domains, rejected, unknown, refused)
 
     def typed_rows(self, domain: str, chosen: str, *, load_id: int) -> str:
         """Return the query of a domain's typed rows.
@@ -165,7 +195,7 @@ class TypingEngine:
             if names:
                 event_name = orjson.loads(canonical).get("event_name")
                 ordinal = number >> ORDINAL_BITS
-                unknown.update((ordinal, str(event_name), name) for name in names)
+                unknown.update((ordinal, _shown_name(event_name), name) for name in names)
         if not lines:
             return
         import pyarrow as pa
@@ -292,8 +322,16 @@ class TypingEngine:
         return self.connection.execute(sql).fetchall()
 
 
-def _by_value(function: Any) -> Any:
-    """Lift a function of one string to Arrow columns, each distinct value computed once."""
+def _shown_name(event_name: Any) -> str:
+    """Return the name of an event that may have no contract, unless it could be anything."""
+    return str(event_name) if _EVENT_NAME.fullmatch(str(event_name)) else REMOVED
+
+
+def _by_value(function: Any, answers: list[Any]) -> Any:
+    """Lift a function of one string to Arrow columns, each distinct value computed once.
+
+    What it returns is put into ``answers`` too, so that it lives until that is cleared.
+    """
 
     def vectorised(column: Any) -> Any:
         import pyarrow as pa
@@ -301,6 +339,7 @@ def _by_value(function: Any) -> Any:
         coded = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         coded = coded.dictionary_encode()
         values = [None if v is None else function(v) for v in coded.dictionary.to_pylist()]
-        return pa.array(values, pa.string()).take(coded.indices)
+        answers.append(pa.array(values, pa.string()).take(coded.indices))
+        return answers[-1]
 
     return vectorised

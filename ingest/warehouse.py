@@ -145,6 +145,12 @@ def _connect_postgres(url: str) -> Any:
         raise WarehouseError(
             f"Postgres cannot be reached: {reason}; check TIDEMARK_POSTGRES_URL"
         ) from None
+    except (psycopg.ProgrammingError, UnicodeError):
+        # What is wrong is not quoted: it may be a part of the password.
+        raise WarehouseError(
+            "TIDEMARK_POSTGRES_URL is no address of Postgres; write it as "
+            "postgresql://user:password@host:port/database"
+        ) from None
     connection.execute("set timezone to 'UTC'")
     # A killed client must not leave its statement running against the next run.
     connection.execute("set client_connection_check_interval to '1s'")

@@ -25,6 +25,9 @@ from orchestration import (
     cli_identity,
     cli_ingest,
 )
+from orchestration.cli_erasure import erase
+from orchestration.cli_keys import keys
+from orchestration.cli_retention import retention
 from orchestration.console import Console, table
 
 app = typer.Typer(
@@ -40,6 +43,9 @@ app.add_typer(cli_contracts.contracts, name="contracts")
 app.add_typer(cli_identity.identity, name="identity")
 app.add_typer(cli_backtest.backtest, name="backtest")
 app.command("alerts")(cli_alerts.alerts)
+app.command("retention")(retention)
+app.command("erase")(erase)
+app.add_typer(keys, name="keys")
 app.command("migrate")(cli_access.migrate)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
@@ -49,6 +55,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program."
 INTERRUPTED = 130
 
 DEMO_DAYS = 90
+MAX_DAYS = 36_600
+
+#: Digits of the largest number of events that can be asked for.
+SIZE_DIGITS = 11
 DEMO_SEED = 7
 
 
@@ -211,9 +221,13 @@ def explain_advisor(
 @app.command()
 def generate(
     out: Annotated[Path, typer.Option(help="Folder for events/ and truth/.")],
-    days: Annotated[int, typer.Option(min=1, help="Length of the period.")] = DEMO_DAYS,
+    days: Annotated[
+        int, typer.Option(min=1, max=MAX_DAYS, help="Length of the period.")
+    ] = DEMO_DAYS,
     size: Annotated[str, typer.Option(help="Events, or small, medium, large.")] = "small",
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = DEMO_SEED,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same bytes.")
+    ] = DEMO_SEED,
     end: Annotated[str | None, typer.Option(help="Last day, as 2026-03-31.")] = None,
     late: Annotated[float, typer.Option(help="Share that arrives days late.")] = 0.01,
     duplicates: Annotated[float, typer.Option(help="Share that is sent twice.")] = 0.01,
@@ -235,13 +249,16 @@ def _simulate(
 ) -> str:  # fmt: skip
     from ingest.simulator.engine import SIZES, simulate
 
-    if not size.isdigit() and size not in SIZES:
+    if not (size.isdecimal() and len(size) <= SIZE_DIGITS) and size not in SIZES:
         raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
+    for name, share in (("late", late), ("duplicates", duplicates), ("invalid", invalid)):
+        if not 0 <= share <= 1:
+            raise UserError(f"--{name} is {share}; give a share from 0 to 1")
     optional: dict[str, Any] = {"end": end} if end else {}
     with console.working():
         made = simulate(
             days=days,
-            size=int(size) if size.isdigit() else size,
+            size=int(size) if size.isdecimal() else size,
             seed=seed,
             out=out,
             late_rate=late,
@@ -260,7 +277,9 @@ def _simulate(
 @app.command()
 def demo(
     size: Annotated[str, typer.Option(help="Events, or small, medium, large.")] = "60000",
-    days: Annotated[int, typer.Option(min=1, help="Length of the period.")] = DEMO_DAYS,
+    days: Annotated[
+        int, typer.Option(min=1, max=MAX_DAYS, help="Length of the period.")
+    ] = DEMO_DAYS,
 ) -> None:
     """Make 90 days of events, ingest them, run every date, publish, and show the figures."""
     from ingest.door import ingest_paths
@@ -341,11 +360,15 @@ def dbt(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1."""
     try:
+        _check_signs(sys.argv[1:])
         code = app(standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        _complain(_in_a_line(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _complain("stopped; nothing half-done was kept")
@@ -353,15 +376,38 @@ def main() -> None:
     except (UserError, SettingsError, ContractError, WarehouseBusy, WarehouseError) as error:
         _complain(" ".join(str(error).split()))
         code = 1
+    except UnicodeEncodeError:
+        _complain("a setting holds bytes that are no UTF-8; write it in UTF-8")
+        code = 1
     except BrokenPipeError:
         # Whoever read the output has seen enough.
         sys.stderr.close()
         code = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{str(error.filename)[:200]}: {error.strerror}")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _check_signs(words: list[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{word!a} holds bytes that are no UTF-8; write it in UTF-8") from None
+
+
+def _in_a_line(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{text}; see '{context.command_path} --help'" if context is not None else text
+
+
 def _complain(text: str) -> None:
-    print(f"tidemark: {text}", file=sys.stderr)
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    print(f"tidemark: {shown}", file=sys.stderr)
 
 
 __all__ = ["Settings", "app", "main"]

@@ -19,9 +19,9 @@ backtest = typer.Typer(help="Measure scores by what came after.", no_args_is_hel
 
 SEED = 7
 
-Days = Annotated[int, typer.Option(min=1, help="Length of the period.")]
+Days = Annotated[int, typer.Option(min=1, max=36_600, help="Length of the period.")]
 Size = Annotated[str, typer.Option(help="Events, or small, medium, large.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same company.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same company.")]
 Out = Annotated[Path | None, typer.Option(help="Write the report as Markdown.")]
 Keep = Annotated[Path | None, typer.Option(help="Keep the warehouse in this folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
@@ -35,7 +35,7 @@ def _backtest() -> None:
 def _judge(size: str, out: Path | None) -> None:
     from ingest.simulator import SIZES
 
-    if not size.isdigit() and size not in SIZES:
+    if not (size.isdecimal() and len(size) < 12) and size not in SIZES:
         raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it first")
@@ -46,7 +46,9 @@ def advisors(
     days: Days = 180,
     size: Size = "medium",
     seed: Seed = SEED,
-    horizon: Annotated[int, typer.Option(min=1, help="Days in which a churn is foretold.")] = 30,
+    horizon: Annotated[
+        int, typer.Option(min=1, max=36_600, help="Days in which a churn is foretold.")
+    ] = 30,
     out: Out = None,
     keep: Keep = None,
     as_json: AsJson = False,

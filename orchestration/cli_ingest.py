@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program."
 Numbers = Annotated[list[int] | None, typer.Argument(help="Numbers from 'quarantine list'.")]
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Load = Annotated[int | None, typer.Option(help="Only of this load.")]
+
+
+#: A file that maps columns is no larger.
+MAPPING_BYTES = 1 << 20
 
 
 def ingest(
@@ -38,7 +43,8 @@ def ingest(
     def told(result: LoadResult) -> None:
         console.line(
             f"{result.file_name}: read {result.read:,}, accepted {result.accepted:,}, duplicates "
-            f"{result.duplicates:,}, rejected {result.rejected:,} ({result.status})"
+            f"{result.duplicates:,}{_erased(result.erased)}, rejected {result.rejected:,} "
+            f"({result.status})"
         )
 
     mapping = _mapping(map_file) if map_file else None
@@ -47,10 +53,34 @@ def ingest(
             paths, settings=load_settings(), adapter=adapter, mapping=mapping, notify=notify,
             on_result=told,
         )  # fmt: skip
+        _finish_erasures(notify)
     if any(result.status in ("failed", "partial") for result in results):
         raise typer.Exit(1)
     if strict and any(result.rejected for result in results):
         raise typer.Exit(2)
+
+
+def _finish_erasures(notify: Callable[[str], None]) -> None:
+    """Erase again what an older backup has brought back; whoever opens a session does."""
+    from ingest.tombstones import journal_path
+
+    settings = load_settings()
+    if not journal_path(settings).exists():
+        return
+    from ingest.warehouse import open_warehouse
+    from orchestration.session import open_session
+
+    warehouse = open_warehouse(settings, read_only=True, notify=notify)
+    try:
+        due = warehouse.value("select count(*) from ops.erasures where finished_at is null")
+    finally:
+        warehouse.close()
+    if due:
+        open_session(settings, notify=notify).close()
+
+
+def _erased(events: int) -> str:
+    return f" ({events:,} of erased persons)" if events else ""
 
 
 def _mapping(path: Path) -> dict[str, str]:
@@ -59,12 +89,19 @@ def _mapping(path: Path) -> dict[str, str]:
     from ingest.errors import UserError
 
     try:
+        if path.stat().st_size > MAPPING_BYTES:
+            raise UserError(
+                f"--map {path} is larger than {MAPPING_BYTES:,} bytes; name columns only"
+            )
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"--map {path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
+    # Names only: what YAML refers to again and again would be endless as text.
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) for pair in found.items() for name in pair
+    ):
         raise UserError(f"--map {path} must map column names to field names")
-    return {str(column): str(name) for column, name in found.items()}
+    return dict(found)
 
 
 @quarantine.command("list")

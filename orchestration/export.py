@@ -16,6 +16,7 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from orchestration.access.matrix import PEOPLE, READERS_SCHEMA, read_matrix
 from orchestration.dbt_project import DbtProject
+from orchestration.exports import note_export
 from orchestration.relations import marts
 
 FORMATS = ("csv", "parquet", "json")
@@ -80,7 +81,9 @@ def export_relation(
             raise UserError(f"{out} cannot be written: {error.strerror}") from None
         finally:
             waiting.unlink(missing_ok=True)
-    return int(rows[0]) if rows else 0
+    count = int(rows[0]) if rows else 0
+    note_export(settings, name, rows=count, path=out)
+    return count
 
 
 def _seen_by(settings: Settings, name: str, role: str, subject: str | None) -> Rows:

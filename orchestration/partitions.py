@@ -15,6 +15,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
+from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError, open_warehouse
 from orchestration.ledger import event_span
@@ -88,6 +89,19 @@ def range_tags(start: date, end: date) -> dict[str, str]:
 
 
 def range_of(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> tuple[date, date]:
-    """Return the days that a run was asked for, both included."""
+    """Return the days that a run was asked for, both included.
+
+    Raises:
+        UserError: a partition key is no date; keys and tags are whatever somebody wrote.
+
+    """
     key_range = context.partition_key_range
-    return date.fromisoformat(key_range.start), date.fromisoformat(key_range.end)
+    return _date_of(key_range.start), _date_of(key_range.end)
+
+
+def _date_of(key: str) -> date:
+    try:
+        return datetime.strptime(key, "%Y-%m-%d").date()  # noqa: DTZ007
+    except ValueError:
+        shown = key[:40]
+        raise UserError(f"partition {shown!r} is no date; write it as 2026-03-31") from None

@@ -9,7 +9,8 @@ A row of ``ops.restatements`` is one cell. ``key`` is the grain of its row, ``na
 reads back the same, without a final ``.0``), null for SQL null. A row that appeared has column
 ``*``, before null and after ``row``; one that went away the reverse. Doubles that are equal to
 1e-9 (rule R11) are equal. ``cause`` names the loads that the published row had not seen: those
-with events of its date or of an earlier one; or ``definition`` when there is none.
+with events of its date or of an earlier one; ``erasure`` when a person who had events up to that
+date was erased since; or ``definition`` when there is neither.
 
 A date that was never published is news, and so are a mart and a column. A mart without dates shows
 the state at the end of the last date run: that of another date is news as well. A mart that lost
@@ -34,6 +35,9 @@ ROW = "*"
 
 #: The cause when no load explains a change: a full refresh after changed definitions.
 DEFINITION = "definition"
+
+#: The cause when a person was erased since, after the loads if there are any.
+ERASURE = "erasure"
 
 #: How many loads a cause names.
 NAMED = 5
@@ -87,6 +91,7 @@ def find(
     _compare_dates(warehouse)
     some = bool(warehouse.value(f"select 1 from {COMPARED} limit 1"))
     through = f"cast('{published_through}' as date)"
+    kept_from = _kept_from(warehouse)
     cause = _text_literal(DEFINITION if forgotten else _new_loads(warehouse))
     for mart in marts:
         if mart.date_column is None:
@@ -102,7 +107,19 @@ def find(
             )
         else:
             continue
+        if mart.date_column and (first := kept_from.get(f"marts.{mart.name}")):
+            kept = f"\"{mart.date_column}\" >= cast('{first}' as date)"
+            scope = Scope(f"{scope.where} and {kept}", scope.cause)
         _compare(warehouse, mart, catalog, scope)
+
+
+def _kept_from(warehouse: Warehouse) -> dict[str, date]:
+    """Return the first date that retention left, by relation: what it removed is no restatement."""
+    return dict(
+        warehouse.execute(
+            "select relation, max(removed_before) from ops.retentions group by relation"
+        )
+    )
 
 
 def _ran_since(warehouse: Warehouse) -> bool:
@@ -132,7 +149,7 @@ def _compare_dates(warehouse: Warehouse) -> None:
         f"""
         create temporary table {COMPARED} as
         with again as (
-            select partition_date, published_loads_through, run_loads_through
+            select partition_date, published_loads_through, run_loads_through, published_run_id
             from ops.partitions
             where published_run_id is not null and published_run_id <> last_run_id
         ),
@@ -140,6 +157,10 @@ def _compare_dates(warehouse: Warehouse) -> None:
             select load_id, min(event_date) as first_date
             from ops.load_dates
             where accepted > 0
+                -- What came too late for its date changed nothing.
+                and event_date >= coalesce(
+                    (select max(closed_before) from ops.closed_dates), cast('0001-01-01' as date)
+                )
                 and load_id > (select min(published_loads_through) from again)
             group by load_id
         ),
@@ -161,11 +182,25 @@ def _compare_dates(warehouse: Warehouse) -> None:
             select partition_date, {_words("load_id", "position")} as cause
             from unseen
             group by partition_date
+        ),
+        -- Runs and erasures wait for each other: one that began before has seen the person.
+        erased as (
+            select distinct again.partition_date
+            from again
+            left join ops.etl_job_runs as runs on again.published_run_id = runs.run_id
+            inner join ops.erasures as erasures
+                on
+                    erasures.first_event_date <= again.partition_date
+                    and erasures.requested_at >= coalesce(runs.started_at, erasures.requested_at)
         )
         select
             again.partition_date as metric_date,
-            coalesce(causes.cause, '{DEFINITION}') as cause
+            case
+                when erased.partition_date is null then coalesce(causes.cause, '{DEFINITION}')
+                else coalesce(causes.cause || ', ', '') || '{ERASURE}'
+            end as cause
         from again
+        left join erased on again.partition_date = erased.partition_date
         left join causes on again.partition_date = causes.partition_date
         """
     )
@@ -196,7 +231,12 @@ def _new_loads(warehouse: Warehouse) -> str:
         select {_words("load_id", "position")} from numbered having count(*) > 0
         """
     )
-    return str(words) if words else DEFINITION
+    erased = warehouse.value(
+        "select 1 from ops.erasures where first_event_date is not null "
+        "and requested_at >= (select max(published_at) from ops.publications) limit 1"
+    )
+    causes = [str(words)] if words else []
+    return ", ".join([*causes, ERASURE] if erased else causes) or DEFINITION
 
 
 def _columns(warehouse: Warehouse, catalog: str, schema: str, name: str) -> dict[str, Column]:

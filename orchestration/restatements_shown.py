@@ -17,7 +17,7 @@ from ingest.settings import Settings
 from ingest.warehouse import Warehouse
 from orchestration.console import table
 from orchestration.published import open_published
-from orchestration.restatements import DEFINITION, NAMED, ROW
+from orchestration.restatements import DEFINITION, ERASURE, NAMED, ROW
 
 LOADS = re.compile(r"^loads? ([0-9, ]+?)(?: and [0-9]+ more)?$")
 
@@ -205,7 +205,12 @@ def _because(restated: Restated) -> str:
     """Put the causes of all dates together: their loads, then what is no load."""
     loads: set[int] = set()
     others, cut = [], False
-    for cause in restated.causes:
+    erased = False
+    for named_cause in restated.causes:
+        cause = named_cause.removesuffix(f", {ERASURE}")
+        erased = erased or cause != named_cause or cause == ERASURE
+        if cause == ERASURE:
+            continue
         found = LOADS.match(cause)
         if found:
             loads |= {int(number) for number in found.group(1).split(",")}
@@ -217,6 +222,7 @@ def _because(restated: Restated) -> str:
         named = ", ".join(str(load) for load in sorted(loads)[:NAMED])
         more = " and more" if cut or len(loads) > NAMED else ""
         parts.append(f"{'load' if len(loads) == 1 else 'loads'} {named}{more}")
+    others += [ERASURE] if erased else []
     return " and ".join([*parts, *others]) or "an unknown cause"
 
 

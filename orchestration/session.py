@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ingest.redate import ensure_timezone
 from ingest.settings import Settings
+from ingest.tombstones import take_over
 from ingest.warehouse import RUN_LOCK, WAIT_SECONDS, Warehouse, WarehouseBusy, open_warehouse
 from orchestration import ledger
 from orchestration.dbt_runner import Window
@@ -118,6 +119,8 @@ def open_session(
 ) -> RunSession:
     """Take the lock of runs and bring event dates to the business time zone.
 
+    Erasures that were cut off, or undone by an older backup, are finished first.
+
     Raises:
         WarehouseBusy: another run did not end within ``wait_seconds``.
 
@@ -133,8 +136,16 @@ def open_session(
     except BaseException:
         warehouse.close()
         raise
-    _current = RunSession(settings, warehouse, notify)
-    return _current
+    _current = session = RunSession(settings, warehouse, notify)
+    try:
+        if take_over(warehouse, settings):
+            from orchestration.erasure import catch_up
+
+            catch_up(session)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def _lock_postgres(

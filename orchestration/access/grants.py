@@ -34,8 +34,21 @@ PIPELINE: dict[str, dict[str, tuple[str, ...]]] = {
         "ops.migrations": ("SELECT",),
         "ops.warehouse": ("SELECT",),
         "ops.event_schema_versions": ("INSERT", "SELECT", "UPDATE"),
+        "ops.erasure_salt": ("INSERT", "SELECT"),
+        "ops.erasure_tombstones": ("INSERT", "SELECT"),
+        "ops.erasures": ("INSERT", "SELECT"),
+        "ops.closed_dates": ("SELECT",),
+        "ops.hash_windows": ("DELETE", "INSERT", "SELECT"),
+        "ops.hashes_written": ("INSERT", "SELECT", "DELETE"),
+        "ops.hash_links": ("INSERT", "SELECT"),
+        "ops.staff_written": ("INSERT", "SELECT"),
+        "ops.staff_aliases": ("INSERT", "SELECT"),
     },
-    TRANSFORMER: {"raw.events": ("SELECT",), "ops.identity_revocations": ("SELECT",)},
+    TRANSFORMER: {
+        "raw.events": ("SELECT",),
+        "ops.identity_revocations": ("SELECT",),
+        "ops.hash_links": ("SELECT",),
+    },
     PUBLISHER: {},
 }
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import UserError
+from ingest.hash_links import look_over_hashes
 from ingest.settings import Settings
-from ingest.warehouse import Warehouse
+from ingest.warehouse import LOAD_LOCK, Warehouse
 from orchestration import readers_tables
 from orchestration.access.catalogue import differences
 from orchestration.access.matrix import read_matrix
@@ -40,6 +41,9 @@ def settle(session: RunSession, manifest: Mapping[str, Any]) -> list[str]:
     if session.settings.target != "postgres":
         return []
     with session.warehouse.transaction():
+        # Who only loads may not look over what is stored when the keys are new.
+        session.warehouse.execute("select pg_advisory_xact_lock(?)", [LOAD_LOCK])
+        look_over_hashes(session.warehouse, session.settings)
         done = settle_within(session.settings, session.warehouse, marts(manifest))
     if done:
         more = f" and {len(done) - 3} more" if len(done) > 3 else ""
