@@ -35,7 +35,7 @@ from orchestration.backtest_advisors import (
 )
 from orchestration.backtest_shown import markdown, page_of_advisors, render
 from orchestration.explain import explain_advisor
-from tests.test_cli import assert_one_line_error, tidemark
+from tests.command_line import assert_one_line_error, tidemark
 
 BANDS = [("good", 70), ("critical", 0), ("needs_attention", 50)]
 

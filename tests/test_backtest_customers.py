@@ -30,9 +30,9 @@ from orchestration.backtest_customers import (
 )
 from orchestration.backtest_rivals import stays_away
 from orchestration.backtest_shown import markdown, page_of_customers, render
+from tests.command_line import assert_one_line_error, tidemark
 from tests.oracle_customers import ChurnModel, churn_risk, fit, history
 from tests.test_backtest import by_pairs
-from tests.test_cli import assert_one_line_error, tidemark
 
 # -- rivals --------------------------------------------------------------------------------------
 

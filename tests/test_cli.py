@@ -18,43 +18,11 @@ import pytest
 from ingest.settings import Settings
 from orchestration import runs
 from orchestration.summary import run_lines, sparkline, summary_lines
+from tests.command_line import MAIN, assert_one_line_error, environment, tidemark
 from tests.events import line
-from tests.test_orchestration import environment, load, project, short_suite, tiny
+from tests.test_orchestration import load, project, short_suite, tiny
 
 __all__ = ["project", "short_suite", "tiny"]
-
-MAIN = (
-    "import os, sys; from pathlib import Path; "
-    "project = os.environ.get('TIDEMARK_TEST_PROJECT')\n"
-    "if project:\n"
-    "    from orchestration import dbt_project\n"
-    "    dbt_project.PROJECT_DIR = Path(project)\n"
-    "from orchestration.cli import main\n"
-    "sys.argv = ['tidemark', *sys.argv[1:]]\n"
-    "main()\n"
-)
-
-
-def tidemark(
-    settings: Settings, *arguments: str, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", MAIN, *arguments],
-        env={**environment(settings), **variables},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert result.returncode == 1, result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("tidemark: ")
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr
-
 
 # -- mistakes ------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration.dbt_project import seed_rows
 from orchestration.explain import WIDTH, explain_advisor, percent, render, spans
-from tests.test_cli import assert_one_line_error, tidemark
+from tests.command_line import assert_one_line_error, tidemark
 
 A = "a1b2c3d4e5f60718"
 B = "a1b2c3ffffffffff"

@@ -29,8 +29,8 @@ from orchestration import identity, runs
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from orchestration.identity import Explanation, Link, chain
+from tests.command_line import tidemark
 from tests.facts import Row, read
-from tests.test_cli import tidemark
 from tests.test_marts_oracle import Lab
 
 START = date(2026, 1, 1)

@@ -32,10 +32,10 @@ from ingest.warehouse import open_warehouse
 from orchestration import identity, keys
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
+from tests.command_line import MAIN, assert_one_line_error, environment, tidemark
 from tests.events import event, query
-from tests.test_cli import MAIN, assert_one_line_error, tidemark
 from tests.test_identity import SELECT
-from tests.test_orchestration import environment, project, short_suite, tiny
+from tests.test_orchestration import project, short_suite, tiny
 
 __all__ = ["project", "short_suite", "tiny"]
 

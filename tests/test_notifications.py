@@ -32,7 +32,7 @@ from orchestration.notifications import (
     WebhookChannel,
     channels,
 )
-from tests.test_cli import assert_one_line_error, tidemark
+from tests.command_line import assert_one_line_error, tidemark
 
 DAY = timedelta(days=1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
 from orchestration import dbt_project, ledger, runs
 from orchestration.session import open_session
+from tests.command_line import environment
 from tests.events import event, query
 from tests.tiny_project import write_project
 
@@ -321,13 +321,6 @@ RUN = (
     "dbt_project.PROJECT_DIR = Path(os.environ['TIDEMARK_TEST_PROJECT']); "
     "from orchestration.cli import main; sys.argv = ['tidemark', 'run']; main()"
 )
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    found = {**os.environ, "TIDEMARK_HOME": str(settings.home), "TIDEMARK_TARGET": settings.target}
-    if settings.postgres_url:
-        found["TIDEMARK_POSTGRES_URL"] = settings.postgres_url
-    return found
 
 
 def start(settings: Settings) -> subprocess.Popen[str]:

@@ -19,8 +19,8 @@ from orchestration.dbt_project import PROJECT_DIR
 from orchestration.relations import Relation
 from orchestration.restatements_shown import Restated, lines, report, words
 from orchestration.summary import run_lines
+from tests.command_line import assert_one_line_error, tidemark
 from tests.events import query
-from tests.test_cli import assert_one_line_error, tidemark
 from tests.test_orchestration import load, project, short_suite, tiny
 from tests.test_publication import publish, readers_view
 

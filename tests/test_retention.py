@@ -27,8 +27,8 @@ from orchestration.identity import revoke
 from orchestration.relations import Relation, relations
 from orchestration.retention import Retention, retain
 from orchestration.status import render, status
+from tests.command_line import assert_one_line_error, tidemark
 from tests.events import event, query
-from tests.test_cli import assert_one_line_error, tidemark
 from tests.test_laws import World, assert_equal_marts, worlds
 from tests.test_orchestration import project, short_suite
 from tests.test_publication import readers_view
@@ -722,7 +722,7 @@ def _tick_of_another_process(settings: Settings) -> str:
     import subprocess
     import sys
 
-    from tests.test_orchestration import environment
+    from tests.command_line import environment
 
     code = (
         "import dagster as dg; from datetime import datetime, UTC;"
