@@ -88,7 +88,9 @@ class DbtProject:
     def fingerprint(self) -> str:
         """A hash of everything that parsing depends on."""
         digest = hashlib.sha256()
-        for part in (version("dbt-core"), self.settings.target, str(self.project_dir)):
+        # The manifest names relations with their database.
+        database = postgres_environment(self.settings).get("TIDEMARK_PGDATABASE", "")
+        for part in (version("dbt-core"), self.settings.target, str(self.project_dir), database):
             digest.update(part.encode() + b"\0")
         roots = [self.source_dir, *([self.settings.seeds] if self.settings.seeds else [])]
         for root in roots:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,3 +58,21 @@ def running_server() -> Iterator[str]:
     finally:
         run(control, "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """Create an empty database, give its URL, and drop it at the end.
+
+    All names are equally long: see ``tests.parsed_projects``.
+    """
+    import psycopg
+
+    name = f"tidemark_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")  # type: ignore[call-overload]
+    try:
+        yield server.rsplit("/", 1)[0] + f"/{name}"
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"drop database if exists {name} with (force)")  # type: ignore[call-overload]

@@ -27,6 +27,7 @@ from orchestration.export import export_relation
 from orchestration.relations import Relation, marts
 from orchestration.session import open_session
 from tests.events import line
+from tests.postgres import new_database
 
 NEWEST = date(2026, 3, 31)
 
@@ -57,13 +58,16 @@ def access_settings(
     postgres_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
     """A database that was migrated, with rows of one's own, of others, new and old ones."""
-    with psycopg.connect(postgres_server, autocommit=True) as admin:
-        admin.execute("create database access")
+    with new_database(postgres_server) as url:
+        yield prepared(url, tmp_path_factory.mktemp("access"))
+
+
+def prepared(url: str, home: Path) -> Settings:
     settings = load_settings(
         {
-            "TIDEMARK_HOME": str(tmp_path_factory.mktemp("access")),
+            "TIDEMARK_HOME": str(home),
             "TIDEMARK_TARGET": "postgres",
-            "TIDEMARK_POSTGRES_URL": postgres_server.rsplit("/", 1)[0] + "/access",
+            "TIDEMARK_POSTGRES_URL": url,
         }
     )
     migrate(settings)
@@ -82,9 +86,7 @@ def access_settings(
                 [[f"login_{role}", role, SUBJECTS[role]]],
             )
     warehouse.close()
-    yield settings
-    with psycopg.connect(postgres_server, autocommit=True) as admin:
-        admin.execute("drop database access with (force)")
+    return settings
 
 
 def published(settings: Settings) -> list[Relation]:
@@ -261,7 +263,7 @@ def test_exports_have_the_rows_of_the_role(access_settings: Settings, tmp_path: 
                 seen = outcome(connection, f'select {columns} from marts."{name}"')
             assert seen
             for settings in (access_settings, home):
-                for format in ("csv", "json", "parquet"):
+                for format in ("csv", "json", "parquet") if role == "reader" else ("csv",):
                     out = tmp_path / f"{role}.{format}"
                     count = export_relation(
                         settings, name, format=format, out=out, role=role, subject=subject
@@ -512,10 +514,10 @@ def test_a_login_that_may_create_roles_is_enough(access_settings: Settings) -> N
         admin.execute("create role steward login createrole")
         for group in GROUPS:
             admin.execute(f"grant {group} to steward with admin option")  # type: ignore[call-overload]
-        admin.execute("create database stewarded owner steward")
+        admin.execute("create database tidemark_stewardstewa owner steward")
     theirs = replace(
         access_settings,
-        postgres_url=server.replace("//tidemark@", "//steward@") + "/stewarded",
+        postgres_url=server.replace("//tidemark@", "//steward@") + "/tidemark_stewardstewa",
     )
     try:
         assert migrate(theirs)
@@ -525,7 +527,7 @@ def test_a_login_that_may_create_roles_is_enough(access_settings: Settings) -> N
         warehouse.close()
     finally:
         with psycopg.connect(server + "/postgres", autocommit=True) as admin:
-            admin.execute("drop database stewarded with (force)")
+            admin.execute("drop database tidemark_stewardstewa with (force)")
             admin.execute("drop owned by steward")
             admin.execute("drop role steward")
 
@@ -535,16 +537,17 @@ def test_a_login_without_that_right_is_told(access_settings: Settings) -> None:
     server = access_settings.postgres_url.rsplit("/", 1)[0]
     with psycopg.connect(server + "/postgres", autocommit=True) as admin:
         admin.execute("create role humble login")
-        admin.execute("create database humbled owner humble")
+        admin.execute("create database tidemark_humblehumble owner humble")
     theirs = replace(
-        access_settings, postgres_url=server.replace("//tidemark@", "//humble@") + "/humbled"
+        access_settings,
+        postgres_url=server.replace("//tidemark@", "//humble@") + "/tidemark_humblehumble",
     )
     try:
         with pytest.raises(UserError, match="let one that may create roles run 'tidemark migrate'"):
             migrate(theirs)
     finally:
         with psycopg.connect(server + "/postgres", autocommit=True) as admin:
-            admin.execute("drop database humbled with (force)")
+            admin.execute("drop database tidemark_humblehumble with (force)")
             admin.execute("drop role humble")
 
 

@@ -16,7 +16,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +25,7 @@ from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.facts import Row, read
 from tests.oracle_attribution import ATTRIBUTION_GRAINS, MODELS, credits, expected_attribution
+from tests.postgres import new_database
 from tests.test_marts_oracle import Lab, assert_same, dbt
 
 START = date(2026, 3, 1)
@@ -186,19 +186,14 @@ def labs(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: str, seeds: Path
 ) -> Iterator[dict[str, Lab]]:
     """A warehouse of each target."""
-    name = f"attribution_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
+    with new_database(postgres_server) as url:
 
-    def new(target: str, **more: str) -> Lab:
-        home = tmp_path_factory.mktemp(f"attribution-{target}")
-        common = {"TIDEMARK_HOME": str(home), "TIDEMARK_SEEDS": str(seeds)}
-        return Lab(load_settings(common | {"TIDEMARK_TARGET": target} | more))
+        def new(target: str, **more: str) -> Lab:
+            home = tmp_path_factory.mktemp(f"attribution-{target}")
+            common = {"TIDEMARK_HOME": str(home), "TIDEMARK_SEEDS": str(seeds)}
+            return Lab(load_settings(common | {"TIDEMARK_TARGET": target} | more))
 
-    url = postgres_server.rsplit("/", 1)[0] + f"/{name}"
-    yield {"duckdb": new("duckdb"), "postgres": new("postgres", TIDEMARK_POSTGRES_URL=url)}
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+        yield {"duckdb": new("duckdb"), "postgres": new("postgres", TIDEMARK_POSTGRES_URL=url)}
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

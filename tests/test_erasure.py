@@ -225,10 +225,10 @@ def erased(request: pytest.FixtureRequest, world: Any, tmp_path_factory: Any) ->
     if request.param == "postgres":
         server = request.getfixturevalue("own_server")
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute("create database company")
+            connection.execute("create database tidemark_companycompa")
         variables |= {
             "TIDEMARK_TARGET": "postgres",
-            "TIDEMARK_POSTGRES_URL": server.rsplit("/", 1)[0] + "/company",
+            "TIDEMARK_POSTGRES_URL": server.rsplit("/", 1)[0] + "/tidemark_companycompa",
         }
     settings = load_settings(variables)
     ingest_paths([path], settings=settings)

@@ -31,6 +31,7 @@ from orchestration.dbt_runner import Window, build
 from orchestration.identity import Explanation, Link, chain
 from tests.command_line import tidemark
 from tests.facts import Row, read
+from tests.postgres import new_database
 from tests.test_marts_oracle import Lab
 
 START = date(2026, 1, 1)
@@ -53,17 +54,13 @@ def duckdb_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Lab]:
-    name = f"identity_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")  # type: ignore[arg-type]
-    environment = {
-        "TIDEMARK_HOME": str(tmp_path_factory.mktemp("identity-postgres")),
-        "TIDEMARK_TARGET": "postgres",
-        "TIDEMARK_POSTGRES_URL": postgres_server.rsplit("/", 1)[0] + f"/{name}",
-    }
-    yield Lab(load_settings(environment))
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")  # type: ignore[arg-type]
+    with new_database(postgres_server) as url:
+        environment = {
+            "TIDEMARK_HOME": str(tmp_path_factory.mktemp("identity-postgres")),
+            "TIDEMARK_TARGET": "postgres",
+            "TIDEMARK_POSTGRES_URL": url,
+        }
+        yield Lab(load_settings(environment))
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

@@ -46,20 +46,6 @@ ALWAYS, APART, ONCE, LATER = (f"+91 98222 0000{n}" for n in range(4))
 Row = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where dbt keeps the parsed project, for all tests that build its models."""
-    return tmp_path_factory.mktemp("parsed")
-
-
-@pytest.fixture
-def parsed_once(duckdb_settings: Settings, parsed: Path) -> Settings:
-    """Settings whose project is parsed once for all tests; on Postgres it names the database."""
-    duckdb_settings.home.mkdir(parents=True)
-    (duckdb_settings.home / "dbt").symlink_to(parsed)
-    return duckdb_settings
-
-
 def with_keys(settings: Settings, value: str) -> Settings:
     """The same warehouse under another value of TIDEMARK_HASH_KEYS."""
     found = load_settings({"TIDEMARK_HASH_KEYS": value})
@@ -131,7 +117,7 @@ def hashed(settings: Settings, value: str, version: str) -> str:
     return Pseudonyms(key).of(value)
 
 
-@pytest.mark.parametrize("target", ["parsed_once", "postgres_settings"])
+@pytest.mark.parametrize("target", ["duckdb_settings", "postgres_settings"])
 def test_three_rotations_in_two_years_split_no_advisor(
     target: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -198,9 +184,9 @@ def _way(settings: Settings, one: str, other: str) -> int:
         warehouse.close()
 
 
-def test_links_belong_to_dates(parsed_once: Settings, tmp_path: Path) -> None:
+def test_links_belong_to_dates(duckdb_settings: Settings, tmp_path: Path) -> None:
     """Twice is once, a late event moves a link, and days run one by one equal a rebuild."""
-    first = with_keys(parsed_once, f"v1:{'1a' * 32}")
+    first = with_keys(duckdb_settings, f"v1:{'1a' * 32}")
     put(first, tmp_path, day_of("2026-03-01", (ALWAYS, APART), ()))
     both = next_keys(first, tmp_path)
     events = [*day_of("2026-03-04", (ALWAYS, LATER), ()), *day_of("2026-03-05", (ALWAYS,), ())]

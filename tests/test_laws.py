@@ -17,7 +17,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -31,6 +30,7 @@ from orchestration import ledger
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import build
 from tests.oracle import GRAINS, expected_marts
+from tests.postgres import new_database
 from tests.test_marts_oracle import assert_same, random_events
 
 
@@ -121,18 +121,13 @@ W = TypeVar("W", bound=World)
 @contextmanager
 def worlds_of(kind: type[W], home: Path, server: str) -> Iterator[dict[str, W]]:
     """Give a world for each target; the Postgres database is gone afterwards."""
-    name = f"world_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    common = {"TIDEMARK_HOME": str(home)}
-    url = server.rsplit("/", 1)[0] + f"/{name}"
-    postgres = {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url}
-    yield {
-        "duckdb": kind(load_settings(common), home),
-        "postgres": kind(load_settings(common | postgres), home),
-    }
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+    with new_database(server) as url:
+        common = {"TIDEMARK_HOME": str(home)}
+        postgres = {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url}
+        yield {
+            "duckdb": kind(load_settings(common), home),
+            "postgres": kind(load_settings(common | postgres), home),
+        }
 
 
 @pytest.fixture(scope="module")

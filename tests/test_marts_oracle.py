@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from ingest.registry import registry
@@ -30,6 +29,7 @@ from tests.facts import Row, read
 from tests.oracle import GRAINS, STATE_RELATIONS, date_column, expected_marts
 from tests.oracle_advisors import ADVISOR_GRAINS
 from tests.oracle_journeys import EXTRA_COLUMNS, seeded_funnels
+from tests.postgres import new_database
 
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
 
@@ -430,17 +430,13 @@ def duckdb_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Lab]:
-    name = f"marts_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    environment = {
-        "TIDEMARK_HOME": str(tmp_path_factory.mktemp("marts-postgres")),
-        "TIDEMARK_TARGET": "postgres",
-        "TIDEMARK_POSTGRES_URL": postgres_server.rsplit("/", 1)[0] + f"/{name}",
-    }
-    yield Lab(load_settings(environment))
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+    with new_database(postgres_server) as url:
+        environment = {
+            "TIDEMARK_HOME": str(tmp_path_factory.mktemp("marts-postgres")),
+            "TIDEMARK_TARGET": "postgres",
+            "TIDEMARK_POSTGRES_URL": url,
+        }
+        yield Lab(load_settings(environment))
 
 
 @pytest.fixture(params=["duckdb", "postgres"])

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from ingest.settings import Settings, load_settings
@@ -19,6 +18,7 @@ from orchestration.dbt_runner import Window, build
 from tests.events import load, query
 from tests.facts import Row, read
 from tests.oracle_message_costs import MESSAGE_COST_GRAINS, expected_message_costs
+from tests.postgres import new_database
 from tests.test_marts_oracle import Lab, assert_same, dbt
 
 START = date(2025, 12, 29)
@@ -64,20 +64,15 @@ def labs(
     tmp_path_factory: pytest.TempPathFactory, postgres_server: str
 ) -> Iterator[dict[str, Lab]]:
     """A warehouse of each target."""
-    name = f"costs_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    url = postgres_server.rsplit("/", 1)[0] + f"/{name}"
-    home = tmp_path_factory.mktemp("message-costs")
-    duckdb = {"TIDEMARK_HOME": str(home / "duckdb")}
-    postgres = {
-        "TIDEMARK_HOME": str(home / "postgres"),
-        "TIDEMARK_TARGET": "postgres",
-        "TIDEMARK_POSTGRES_URL": url,
-    }
-    yield {"duckdb": Lab(load_settings(duckdb)), "postgres": Lab(load_settings(postgres))}
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")
+    with new_database(postgres_server) as url:
+        home = tmp_path_factory.mktemp("message-costs")
+        duckdb = {"TIDEMARK_HOME": str(home / "duckdb")}
+        postgres = {
+            "TIDEMARK_HOME": str(home / "postgres"),
+            "TIDEMARK_TARGET": "postgres",
+            "TIDEMARK_POSTGRES_URL": url,
+        }
+        yield {"duckdb": Lab(load_settings(duckdb)), "postgres": Lab(load_settings(postgres))}
 
 
 def build_range(lab: Lab, start: date, end: date, *, tested: bool = False) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
 import pytest
 
 from ingest.door import ingest_paths
@@ -27,6 +26,7 @@ from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.facts import Fact, Row, read
 from tests.oracle_journeys import closed_waits, funnel, messaging, response_times
+from tests.postgres import new_database
 from tests.test_marts_oracle import Lab, assert_same
 
 MARTS = ("response_times", "open_waits", "metrics_daily_messaging", "metrics_daily_funnel")
@@ -255,15 +255,10 @@ def duckdb_chats(homes: dict[str, str]) -> ChatLab:
 
 @pytest.fixture(scope="module")
 def postgres_chats(homes: dict[str, str], postgres_server: str) -> Iterator[ChatLab]:
-    name = f"messaging_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"create database {name}")  # type: ignore[arg-type]
-    url = postgres_server.rsplit("/", 1)[0] + f"/{name}"
-    yield ChatLab(
-        load_settings(homes | {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url})
-    )
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"drop database if exists {name} with (force)")  # type: ignore[arg-type]
+    with new_database(postgres_server) as url:
+        yield ChatLab(
+            load_settings(homes | {"TIDEMARK_TARGET": "postgres", "TIDEMARK_POSTGRES_URL": url})
+        )
 
 
 #: The same SQL on both: two changes of clocks are enough to compare the engines.
