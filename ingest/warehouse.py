@@ -92,8 +92,11 @@ class Warehouse:
         self.connection.execute("commit")
 
     def relation_exists(self, schema: str, name: str) -> bool:
-        """Tell whether a table or view exists."""
-        sql = "select 1 from information_schema.tables where table_schema = ? and table_name = ?"
+        """Tell whether a table or view exists; files that are attached do not count."""
+        sql = (
+            "select 1 from information_schema.tables where table_catalog = current_database() "
+            "and table_schema = ? and table_name = ?"
+        )
         return bool(self.execute(sql, [schema, name]))
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +28,8 @@ from orchestration.dbt_project import DbtProject
 from orchestration.export import export_relation
 from orchestration.relations import Relation, marts
 from orchestration.session import open_session
-from tests.events import line
+from tests.command_line import tidemark
+from tests.events import line, load
 from tests.postgres import new_database
 
 NEWEST = date(2026, 3, 31)
@@ -570,3 +573,58 @@ def test_a_rule_that_cannot_hold_is_refused(
     empty = dict.fromkeys(("own_column", "owners_relation", "owners_column", "last_days"), "")
     with pytest.raises(UserError, match=words):
         list(expand([{**empty, **row}], published(access_settings)))
+
+
+# -- what the documents say ----------------------------------------------------------------------
+
+DOCUMENTS = Path(__file__).parent.parent
+
+
+def blocks(kind: str) -> list[str]:
+    """Return the lines of all blocks of a kind in the documents about operations."""
+    texts = [(DOCUMENTS / name).read_text("utf-8") for name in ("README.md", "docs/operations.md")]
+    found = [
+        block
+        for text in texts
+        for block in re.findall(rf"(?<!-->\n)```{kind}\n(.*?)```", text, re.DOTALL)
+    ]
+    return [line for block in found for line in block.splitlines() if line.strip()]
+
+
+def test_statements_of_the_documents(access_settings: Settings) -> None:
+    warehouse = open_warehouse(access_settings)
+    statements = blocks("sql")
+    assert len(statements) >= 6
+    made = ("ann", "loads", "dora", "tidemark_owner")
+    try:
+        for statement in statements:
+            # A server has one database of that name; here it is the one we are in.
+            if not statement.startswith("create database"):
+                warehouse.execute(statement)
+        with logged_in(access_settings, "ann") as connection:
+            assert outcome(connection, "select * from marts.metrics_daily_fulfillment") == []
+    finally:
+        warehouse.execute("delete from ops.identities where login_role in ('ann', 'dora')")
+        for role in made:
+            warehouse.execute(f"drop role if exists {role}")
+        warehouse.close()
+
+
+def test_commands_of_the_documents(
+    access_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = replace(access_settings, target="duckdb", home=tmp_path / "home", postgres_url=None)
+    copy_to_duckdb(access_settings, home)
+    load(home, tmp_path / "events.ndjson", line())
+    monkeypatch.chdir(tmp_path)
+    commands = [line for line in blocks("console") if line.startswith("tidemark ")]
+    assert len(commands) >= 6
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        if arguments[0] == "ui":
+            # It would stay; what it is called with is known.
+            told = tidemark(home, "ui", "--help").stdout
+            assert all(option in told for option in arguments if option.startswith("--"))
+            continue
+        done = tidemark(home, *arguments)
+        assert done.returncode == 0, (command, done.stderr)
