@@ -252,6 +252,11 @@ def redact_url(url: str) -> str:
     found = _URL_PERSONAL.sub(r"\1[phone]", _URL_USER.sub(r"\1", url))
     start = re.match(r"\s*(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2}[^/?#\\]*", found, re.IGNORECASE)
     host = start.group() if start else ""
+    rest = found[len(host) :]
+    if "%" in host and "@" in decoded(host):
+        # The sign in front of a host, escaped: the host is part of an address.
+        host = redact_name(decoded(host))
+    found = host + rest
     found = host + _URL_PIECE.sub(_url_piece, found[len(host) :])
     # A number may be spread over the parts of a path, and an address over those of a query.
     whole = decoded(found[len(host) :])

@@ -473,6 +473,7 @@ def test_a_range_at_once(lab: Lab, seed: int) -> None:
     lab.check(last + timedelta(days=3))
 
 
+@pytest.mark.parametrize("lab", ["duckdb"], indirect=True)
 def test_in_pieces(lab: Lab) -> None:
     """Ranges of random length, one after the other, give the rows of one range."""
     rng = random.Random(10)

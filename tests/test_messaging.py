@@ -12,16 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
-from ingest.simulator import simulate
-from orchestration import runs
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.facts import Fact, Row, read
@@ -325,33 +321,3 @@ def test_a_seed_that_is_no_table_is_refused(
     settings = replace(duckdb_settings, seeds=tmp_path / "seeds")
     with pytest.raises(UserError, match=words):
         DbtProject(settings).ensure_manifest()
-
-
-def test_a_whole_run_takes_the_users_seeds_and_stops_at_a_bad_one(
-    duckdb_settings: Settings, tmp_path: Path
-) -> None:
-    """Through Dagster: rows of the user's funnels are published; a bad seed leaves them standing."""
-    seeds = write_seeds(tmp_path / "seeds", date(2026, 1, 1))
-    settings = replace(duckdb_settings, seeds=seeds)
-    world = simulate(days=6, size=2500, seed=3, out=tmp_path / "sim", end=date(2026, 1, 31))
-    ingest_paths([world.events_folder], settings=settings)
-    summary = runs.run(settings)
-    assert summary.status == "succeeded", summary.error
-    assert summary.rows["seeds.funnels"] == sum(len(events) for _, _, events in FUNNELS)
-    assert summary.rows["seeds.holidays"] == 1
-    before = published(settings, "select distinct funnel from marts.metrics_daily_funnel")
-    assert {funnel for (funnel,) in before} >= {"mixed", "short"}
-
-    text = "funnel,step,event_name,window_hours\nf,2,page_viewed,1\n"
-    (seeds / "funnels.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"funnels\.csv: steps of f are 2; they must go from 1 on"):
-        runs.run(settings, start=date(2026, 1, 30), end=date(2026, 1, 30))
-    assert published(settings, "select distinct funnel from marts.metrics_daily_funnel") == before
-
-
-def published(settings: Settings, sql: str) -> set[tuple[Any, ...]]:
-    """Rows as readers find them."""
-    import duckdb
-
-    with duckdb.connect(str(settings.published_path), read_only=True) as connection:
-        return set(connection.execute(sql).fetchall())

@@ -19,8 +19,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ingest.warehouse import open_warehouse
+from orchestration import readers_tables
 from orchestration.dbt_project import DbtProject
-from orchestration.publish_postgres import _copy, ensure_table
+from orchestration.publish_postgres import _copy
 from orchestration.relations import marts
 from tests.facts import Row, read
 from tests.oracle_journeys import JOURNEY_GRAINS, expected_journeys
@@ -306,7 +307,7 @@ def test_publication_replaces_sessions_that_changed_their_dates(postgres_setting
                 [[name, date(2026, 3, a), date(2026, 3, b), n] for name, a, b, n in rows],
             )
 
-        assert ensure_table(warehouse, sessions)
+        assert readers_tables.make(warehouse, [sessions]) == ["table marts.sessions"]
         write(
             ("untouched", 1, 1, 1), ("longer", 9, 9, 1), ("shorter", 9, 10, 2), ("gone", 10, 10, 1),
             ("cut", 10, 11, 2), ("old name", 10, 12, 3), ("after", 12, 12, 1),
