@@ -49,7 +49,6 @@ WORLDS = {
     "spring": ("America/New_York", date(2026, 3, 5)),
     "autumn": ("Europe/Berlin", date(2026, 10, 22)),
     "half hour": ("Australia/Lord_Howe", date(2026, 4, 2)),
-    "none": ("Asia/Kolkata", date(2026, 1, 1)),
 }
 DAYS = 9
 

@@ -142,9 +142,7 @@ def world(request: pytest.FixtureRequest, worlds: dict[str, SessionWorld]) -> Se
 @pytest.mark.parametrize(
     ("target", "zone"),
     [
-        ("duckdb", "Asia/Kolkata"),
         ("duckdb", "Asia/Beirut"),
-        ("postgres", "UTC"),
         ("postgres", "America/New_York"),
     ],
 )

@@ -4,8 +4,8 @@
     first) and ask for the columns of both four times; half of what a small model costs.
 
     A model with a `unique_key` is replaced by key, over a temporary table, as dbt does it. New
-    columns of the contract are added; a table that is not there, and a full refresh, are created
-    as the contract says. Everything is one transaction.
+    columns of the contract are added first; a table that is not there, and a full refresh, are created
+    as the contract says. What follows the pre-hooks is one transaction.
 -#}
 
 {% materialization incremental, adapter='duckdb' -%}
@@ -21,6 +21,7 @@
     {%- set existing = load_cached_relation(this) -%}
     {%- set made_anew = existing is none or existing.is_view or should_full_refresh() -%}
     {%- set dropped = [] -%}
+    {%- set columns = none if made_anew else columns_to_fill(target) -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
@@ -36,7 +37,6 @@
         {%- do adapter.rename_relation(fresh, target) -%}
         {%- do dropped.append(before) -%}
     {%- else -%}
-        {%- set columns = columns_to_fill(target) -%}
         {%- if config.get('unique_key') -%}
             {%- set rows = make_temp_relation(target) -%}
             {%- do run_query(get_create_table_as_sql(True, rows, sql)) -%}
@@ -77,10 +77,15 @@
     {%- if not config.get('contract').enforced -%}
         {{ return(there | map('tojson') | join(', ')) }}
     {%- endif -%}
-    {%- for column in model['columns'].values() if column['name'] not in there -%}
+    {%- set lacking = model['columns'].values() | rejectattr('name', 'in', there) | list -%}
+    {%- for column in lacking -%}
         {%- call statement('add_' ~ column['name']) -%}
             alter table {{ target }} add column "{{ column['name'] }}" {{ column['data_type'] }}
         {%- endcall -%}
     {%- endfor -%}
+    {#- In a transaction of their own: DuckDB fills no table that the same one has altered. -#}
+    {%- if lacking -%}
+        {%- do adapter.commit() -%}
+    {%- endif -%}
     {{ return(model['columns'].values() | map(attribute='name') | map('tojson') | join(', ')) }}
 {%- endmacro %}
