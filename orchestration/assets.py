@@ -101,8 +101,9 @@ def build_models(
     manifest = project.manifest
     whole = not context.is_subset
     select = [] if whole else sorted(key.path[-1] for key in context.selected_asset_keys)
-    ledger.mark_started(session.warehouse, session.plan, session.run_id)
+    # Before a date is touched: what only a person can decide stops the run here.
     settle(session, manifest)
+    ledger.mark_started(session.warehouse, session.plan, session.run_id)
     session.say(f"building {session.window.start} .. {session.window.end}")
     result = dbt_runner.build(
         project,

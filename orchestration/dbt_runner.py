@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: debug event before it throws it away, which is a twentieth of a build.
 QUIET = ("--log-level", "none", "--no-print", "--log-level-file", "none", "--no-use-colors")
 
-#: Size of the log file after which the older half is put aside.
+#: Size of the log file after which it is put aside as dbt.log.1.
 LOG_BYTES = 5_000_000
 
 TESTS = ("test", "unit_test")
@@ -105,6 +105,7 @@ def _invoke(
     project: DbtProject,
     arguments: Sequence[str],
     *,
+    quiet: bool = False,
     manifest: Manifest | None = None,
     role: str | None = None,
     on_event: Callable[[Any], None] | None = None,
@@ -112,7 +113,8 @@ def _invoke(
     from dbt.cli.main import dbtRunner
 
     callbacks = [on_event] if on_event else []
-    if "none" in arguments:
+    if quiet:
+        arguments = [*arguments, *QUIET]
         callbacks.append(_log_file(project))
     with environment_set({**project.environment(), "TIDEMARK_PGROLE": role or ""}):
         # dbt keeps nearly everything that it makes: looking for garbage meanwhile is a tenth of it.
@@ -156,7 +158,7 @@ def parse(project: DbtProject) -> None:
         UserError: the project has an error; the message is dbt's.
 
     """
-    result = _invoke(project, ["parse", "--no-partial-parse", *project.arguments(), *QUIET])
+    result = _invoke(project, ["parse", "--no-partial-parse", *project.arguments()], quiet=True)
     if not result.success:
         raise UserError(f"the dbt project cannot be parsed: {one_line(result.exception)}")
 
@@ -191,12 +193,14 @@ def build(
         "build", "--exclude-resource-type", "unit_test",
         *([] if tested else ["--exclude-resource-type", "test"]),
         "--vars", json.dumps(window.variables()),
-        *project.arguments(), *QUIET, "--no-write-json",
+        *project.arguments(), "--no-write-json",
         *(["--full-refresh"] if full_refresh else []),
         *(["--select", *select, "--indirect-selection", "cautious"] if select else []),
     ]  # fmt: skip
     manifest = load_manifest(project)
-    result = _invoke(project, arguments, manifest=manifest, role=role, on_event=on_event)
+    result = _invoke(
+        project, arguments, quiet=True, manifest=manifest, role=role, on_event=on_event
+    )
     runs = getattr(result.result, "results", None)
     if runs is None:
         return BuildResult((), one_line(result.exception or "dbt did not start"))

@@ -14,10 +14,10 @@ from typing import Any
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from orchestration.access.matrix import PEOPLE, READERS_SCHEMA, read_matrix
+from orchestration.access.matrix import PEOPLE, read_matrix
 from orchestration.dbt_project import DbtProject
 from orchestration.exports import note_export
-from orchestration.relations import marts
+from orchestration.relations import READERS_SCHEMA, marts
 
 FORMATS = ("csv", "parquet", "json")
 

@@ -16,8 +16,8 @@ from orchestration import restatements
 from orchestration.access.migrate import settle_within
 from orchestration.access.roles import PUBLISHER
 from orchestration.publish import Publication, record
-from orchestration.readers_tables import SCHEMA
 from orchestration.readers_tables import columns as columns_of
+from orchestration.relations import READERS_SCHEMA as SCHEMA
 from orchestration.relations import Relation
 from orchestration.session import RunSession
 

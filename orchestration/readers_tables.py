@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ingest.warehouse import Warehouse
+from orchestration.relations import READERS_SCHEMA as SCHEMA
 from orchestration.relations import Relation
-
-SCHEMA = "marts"
 
 
 def columns(warehouse: Warehouse, schema: str, name: str) -> dict[str, str]:

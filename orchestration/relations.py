@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+#: The schema of what is published, on both targets.
+READERS_SCHEMA = "marts"
+
 DELETE_WINDOW = re.compile(r"delete_window\(\s*['\"](\w+)['\"]")
 
 

@@ -278,8 +278,7 @@ def test_exports_have_the_rows_of_the_role(access_settings: Settings, tmp_path: 
 def texts(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return sorted(
-            [{"true": "true", "1.0": "1"}.get(cell, cell) for cell in row]
-            for row in list(csv.reader(file))[1:]
+            ["1" if cell == "1.0" else cell for cell in row] for row in list(csv.reader(file))[1:]
         )
 
 

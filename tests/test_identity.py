@@ -399,10 +399,13 @@ def identified(settings: Settings, folder: Path) -> tuple[list[Row], Explanation
     return events, found
 
 
-def test_a_link_is_taken_back(postgres_settings: Settings, tmp_path: Path) -> None:
-    """Through the door and whole runs: why three identifiers are one, until a link is taken back."""
-    settings = postgres_settings
-    events, found = identified(settings, tmp_path)
+def test_a_person_is_explained(duckdb_settings: Settings, tmp_path: Path) -> None:
+    """On the other target too: what readers' files and tables say of one person."""
+    _, found = identified(duckdb_settings, tmp_path)
+    assert_explained(duckdb_settings, found)
+
+
+def assert_explained(settings: Settings, found: Explanation) -> None:
     counts = {m.key[1]: (m.events, m.sessions, m.user_days) for m in found.members}
     assert counts["ann"] == (3, 2, 2) and counts["device-1"] == (1, 1, 0)
     assert [step.end for steps in found.chains for step in steps] == [
@@ -412,6 +415,13 @@ def test_a_link_is_taken_back(postgres_settings: Settings, tmp_path: Path) -> No
     assert timeline(settings, found.person_id) == [
         ("page_viewed", 1), ("page_viewed", 2), ("user_identified", 3), ("page_viewed", 4),
     ]  # fmt: skip
+
+
+def test_a_link_is_taken_back(postgres_settings: Settings, tmp_path: Path) -> None:
+    """Through the door and whole runs: why three identifiers are one, until a link is taken back."""
+    settings = postgres_settings
+    events, found = identified(settings, tmp_path)
+    assert_explained(settings, found)
     with pytest.raises(UserError, match="there is no user_identified event"):
         identity.revoke(settings, events[0]["event_id"], reason="no link")
     words = commands(settings, "explain", "+491701234567").splitlines()

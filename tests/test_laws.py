@@ -210,8 +210,11 @@ def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
     holds()
 
 
-#: Over the hour that Europe/Berlin repeats; the one it leaves out is in the worlds of messaging.
-ZONES = [("Europe/Berlin", date(2025, 10, 28))]
+#: Both changes of clock of 2026 in Europe/Berlin: 29 March and 25 October.
+ZONES = [
+    ("Europe/Berlin", date(2026, 3, 31)),
+    ("Europe/Berlin", date(2025, 10, 28)),
+]
 
 
 @pytest.mark.parametrize(("zone", "end"), ZONES)

@@ -333,7 +333,7 @@ def start(settings: Settings) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["postgres"])
+@pytest.mark.parametrize("target", ["duckdb", "postgres"])
 def test_runs_side_by_side_give_the_result_of_one(
     target: str, request: pytest.FixtureRequest, project: Path
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from ingest.warehouse import Warehouse
 from orchestration.access import functions
 from orchestration.access.grants import default_privilege_differences, grant_differences
-from orchestration.access.matrix import PEOPLE, READERS_SCHEMA, Rule
+from orchestration.access.matrix import PEOPLE, Rule
 from orchestration.access.policies import policy_differences
 from orchestration.access.roles import (
     BUILT,
@@ -23,7 +23,7 @@ from orchestration.access.roles import (
     readers_relations,
     role_differences,
 )
-from orchestration.relations import Relation
+from orchestration.relations import READERS_SCHEMA, Relation
 
 
 def differences(

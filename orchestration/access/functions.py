@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ingest.schema import MIGRATIONS
 from ingest.warehouse import Warehouse
-from orchestration.access.matrix import READERS_SCHEMA, Rule
+from orchestration.access.matrix import Rule
 from orchestration.access.roles import Difference
+from orchestration.relations import READERS_SCHEMA
 
 SEARCH_PATH = "search_path=pg_catalog, pg_temp"
 

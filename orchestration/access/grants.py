@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ingest.warehouse import Warehouse
 from orchestration.access import functions
-from orchestration.access.matrix import READERS_SCHEMA, Rule
+from orchestration.access.matrix import Rule
 from orchestration.access.roles import (
     LOADER,
     OURS,
@@ -19,7 +19,7 @@ from orchestration.access.roles import (
     Difference,
     quoted,
 )
-from orchestration.relations import Relation
+from orchestration.relations import READERS_SCHEMA, Relation
 
 #: Who prepares data may do this and nothing else: table of ops or raw -> privileges.
 PIPELINE: dict[str, dict[str, tuple[str, ...]]] = {

@@ -14,15 +14,13 @@ from fnmatch import fnmatchcase
 from ingest.errors import UserError
 from ingest.settings import Settings
 from orchestration.dbt_project import seed_rows
-from orchestration.relations import Relation
+from orchestration.relations import READERS_SCHEMA, Relation
 
 #: Roles of people. Who has no rule, as clients have none, sees nothing.
 PEOPLE = ("admin", "superadmin", "monitor", "reader", "advisor", "creator", "brand", "client")
 
 #: Schemas of which a rule opens every table at once.
 WHOLE_SCHEMAS = ("raw", "ops", "intermediate")
-
-READERS_SCHEMA = "marts"
 
 
 @dataclass(frozen=True)

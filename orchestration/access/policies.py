@@ -8,9 +8,9 @@ from typing import Any
 
 from ingest.warehouse import Warehouse
 from orchestration.access import functions
-from orchestration.access.matrix import READERS_SCHEMA, Rule
+from orchestration.access.matrix import Rule
 from orchestration.access.roles import PUBLISHER, Difference, quoted, readers_relations
-from orchestration.relations import Relation
+from orchestration.relations import READERS_SCHEMA, Relation
 
 
 @dataclass(frozen=True)

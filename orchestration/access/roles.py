@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingest.warehouse import Warehouse
-from orchestration.access.matrix import PEOPLE, READERS_SCHEMA
+from orchestration.access.matrix import PEOPLE
+from orchestration.relations import READERS_SCHEMA
 
 LOADER, TRANSFORMER, PUBLISHER = "tidemark_loader", "tidemark_transformer", "tidemark_publisher"
 

@@ -20,6 +20,12 @@
     {%- set target = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- set made_anew = existing is none or existing.is_view or should_full_refresh() -%}
+    {%- set by_key = config.get('unique_key') is not none -%}
+    {%- if config.get('incremental_strategy') != ('delete+insert' if by_key else 'append') -%}
+        {{ exceptions.raise_compiler_error(
+            model.name ~ ": incremental_strategy is append, or delete+insert with a unique_key"
+        ) }}
+    {%- endif -%}
     {%- set dropped = [] -%}
     {%- set columns = none if made_anew else columns_to_fill(target) -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
@@ -37,7 +43,7 @@
         {%- do adapter.rename_relation(fresh, target) -%}
         {%- do dropped.append(before) -%}
     {%- else -%}
-        {%- if config.get('unique_key') -%}
+        {%- if by_key -%}
             {%- set rows = make_temp_relation(target) -%}
             {%- do run_query(get_create_table_as_sql(True, rows, sql)) -%}
             {%- set key = config.get('unique_key') -%}
