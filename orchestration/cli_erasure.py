@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingest.errors import UserError
 from ingest.settings import load_settings
 from orchestration.console import Console, table
+
+if TYPE_CHECKING:
+    from orchestration.erasure import Report
 
 UserId = Annotated[str | None, typer.Option("--user-id", help="A user_id of the person.")]
 DeviceId = Annotated[str | None, typer.Option("--anonymous-id", help="An anonymous_id.")]
@@ -16,6 +20,10 @@ Email = Annotated[str | None, typer.Option("--email", help="An e-mail address.")
 PhoneHash = Annotated[str | None, typer.Option("--phone-hash", help="A phone_hash, as stored.")]
 EmailHash = Annotated[str | None, typer.Option("--email-hash", help="An email_hash, as stored.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would go; change nothing.")]
+Later = Annotated[
+    bool,
+    typer.Option("--later", help="Note it; the Dagster job 'erasure' or the next run does it."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
@@ -31,12 +39,15 @@ def erase(
     phone_hash: PhoneHash = None,
     email_hash: EmailHash = None,
     dry_run: DryRun = False,
+    later: Later = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Erase a person for good: rows, published files, database files; later deliveries too."""
     from orchestration import erasure
 
+    if dry_run and later:
+        raise UserError("--dry-run changes nothing, --later notes a request: give one of them")
     settings, console = load_settings(), Console(quiet=quiet)
     given = erasure.named(
         settings, user_id=user_id, anonymous_id=anonymous_id, phone=phone, email=email,
@@ -45,52 +56,55 @@ def erase(
     with console.working() as notify:
         if dry_run:
             report = erasure.preview(settings, given)
+        elif later:
+            report = erasure.ask(settings, given)
         else:
             report = erasure.erase(settings, given, notify=notify)
     if as_json:
         console.data(report.as_data())
         return
-    _tell(console, report)
+    for line in lines(report):
+        console.line(line)
 
 
-def _tell(console: Console, report: object) -> None:
-    from orchestration.erasure import Report
-
-    assert isinstance(report, Report)
+def lines(report: Report) -> list[str]:
+    """Say what went, would go or waits, relation by relation, and what is left to do."""
     rows = sum(report.rows.values())
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.identifiers.items())
-    if report.request_id is None:
-        console.line(
-            f"would erase {rows:,} rows of {kinds}; nothing was changed"
-            if rows
-            else "nobody was found under this identifier; nothing was changed"
-        )
+    request = f"request {report.request_id}"
+    if report.done and rows:
+        said = [f"erased {rows:,} rows of {kinds} ({request})"]
+    elif report.done:
+        said = [
+            f"nobody was found under this identifier ({request}); events of it up to now will be "
+            "refused"
+        ]
+    elif report.request_id:
+        said = [
+            f"noted: {rows:,} rows of {kinds or 'nobody'} go with the Dagster job 'erasure' or the "
+            f"next run ({request})"
+        ]
     elif rows:
-        console.line(f"erased {rows:,} rows of {kinds} (request {report.request_id})")
+        said = [f"would erase {rows:,} rows of {kinds}; nothing was changed"]
     else:
-        console.line(
-            f"nobody was found under this identifier (request {report.request_id}); events of it "
-            "up to now will be refused"
-        )
+        said = ["nobody was found under this identifier; nothing was changed"]
     if report.rows:
-        for line in table([[name, count] for name, count in report.rows.items()], ["", ""])[1:]:
-            console.line("  " + line)
-    if report.rows and report.request_id:
-        console.line("daily aggregates stay as published, and nothing became stale")
+        cells = [[name, count] for name, count in report.rows.items()]
+        said += ["  " + line for line in table(cells, ["", ""])[1:]]
+    if report.rows and report.done:
+        said.append("daily aggregates stay as published, and nothing became stale")
     if report.stale_since:
-        console.line(
+        said.append(
             f"dates from {report.stale_since} on are stale: identifiers that only their events "
             "link are not known; run 'tidemark run', then repeat this for those"
         )
-    for text in report.left:
-        console.line(f"left to do: {text}")
-    for name in report.files:
-        console.line(f"left to do: {name} names the person; delete or mend it")
+    said += [f"left to do: {text}" for text in report.left]
+    said += [f"left to do: {name} names the person; delete or mend it" for name in report.files]
     if report.exports:
-        console.line("exports that may hold the person; tell their owners:")
+        said.append("exports that may hold the person; tell their owners:")
         shown = report.exports[-LISTED:]
         cells = [[e.exported_at.isoformat(" ", "seconds"), e.relation, e.path] for e in shown]
-        for line in table(cells, ["", "", ""])[1:]:
-            console.line("  " + line)
+        said += ["  " + line for line in table(cells, ["", "", ""])[1:]]
         if len(report.exports) > LISTED:
-            console.line(f"  and {len(report.exports) - LISTED} older ones in exports.ndjson")
+            said.append(f"  and {len(report.exports) - LISTED} older ones in exports.ndjson")
+    return said

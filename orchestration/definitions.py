@@ -8,7 +8,7 @@ import dagster as dg
 from dagster_shared.utils.warnings import BetaWarning, PreviewWarning
 
 from ingest.settings import Settings, load_settings
-from orchestration import alert_delivery, assets, checks, jobs, retention_job
+from orchestration import alert_delivery, assets, checks, jobs, removal_jobs
 from orchestration.dbt_project import DbtProject
 from orchestration.partitions import daily_partitions
 from orchestration.run_resource import run_handle
@@ -23,7 +23,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     project = DbtProject(settings)
     partitions = daily_partitions(settings)
     job = jobs.daily_metrics()
-    retention = retention_job.job(settings)
+    retention = removal_jobs.retention(settings)
     return dg.Definitions(
         assets=[
             assets.raw_events(partitions, settings.target),
@@ -31,8 +31,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             assets.published(project, partitions, settings.target),
         ],
         asset_checks=[checks.raw_border(), checks.mart_border(project.manifest)],
-        jobs=[job, retention],
-        schedules=[*jobs.schedules(settings, job), retention_job.schedule(settings, retention)],
+        jobs=[job, retention, removal_jobs.erasure(settings)],
+        schedules=[*jobs.schedules(settings, job), removal_jobs.schedule(settings, retention)],
         sensors=[jobs.sensor(settings, job), alert_delivery.sensor(settings)],
         resources={"run": run_handle(settings)},
         executor=dg.in_process_executor,

@@ -25,13 +25,14 @@ from ingest.settings import Settings
 from ingest.tombstones import (
     IDENTIFIER_TYPES,
     Erasure,
+    read_journal,
     record,
     salt_of,
     salted,
     take_over,
     write_journal,
 )
-from ingest.warehouse import LOAD_LOCK, Warehouse, open_warehouse
+from ingest.warehouse import LOAD_LOCK, WAIT_SECONDS, Warehouse, open_warehouse
 from orchestration import erasure_files as files
 from orchestration import ledger
 from orchestration.erasure_rows import Identifier, PersonRows, expanded
@@ -45,13 +46,15 @@ Notify = Callable[[str], None]
 class Report:
     """What an erasure did, or would do: counts only, nothing that tells who it was.
 
-    ``left`` says what could not be done, ``files`` which files of others name the person.
-    ``stale_since``: links of events from that date on are not known yet.
+    ``done`` is False for what would go, and for a request that waits. ``left`` says what could
+    not be done, ``files`` which files of others name the person. ``stale_since``: links of events
+    from that date on are not known yet.
     """
 
     request_id: str | None
     identifiers: Mapping[str, int]
     rows: Mapping[str, int]
+    done: bool = False
     first_event_date: date | None = None
     left: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -130,15 +133,65 @@ def preview(settings: Settings, given: Sequence[Identifier]) -> Report:
             rows = _rows_of(warehouse, secrets.token_hex(16), given, catalogs)
             members = rows.members() | expanded(given)
             rows = _rows_of(warehouse, rows.salt, members, catalogs)
-            rows.find()
-            report = Report(
-                None, _by_type(rows.identifiers()), rows.count(), rows.first_event_date(),
-                exports=tuple(exports_of_persons(settings)), stale_since=_stale_since(warehouse),
-            )  # fmt: skip
-            rows.drop()
-            return report
+            return _found(settings, rows, None)
     finally:
         warehouse.close()
+
+
+def ask(settings: Settings, given: Sequence[Identifier]) -> Report:
+    """Note an erasure in the journal and leave it to the job `erasure`, or to the next run.
+
+    The person's identifiers are those known now, and the door refuses them from its next load on.
+
+    Raises:
+        WarehouseBusy: a run or a load did not end in time.
+
+    """
+    warehouse = open_warehouse(settings)
+    try:
+        erasure, members = _request(warehouse, settings, given)
+        with files.published_attached(settings, warehouse) as catalogs:
+            rows = _rows_of(warehouse, erasure.salt, members, catalogs)
+            report = _found(settings, rows, erasure.request_id)
+        write_journal(settings, erasure)
+        return report
+    finally:
+        warehouse.close()
+
+
+def waiting(settings: Settings) -> list[Report]:
+    """Tell what would go by the erasures that are asked for and not done; change nothing.
+
+    Raises:
+        WarehouseError: there is no warehouse yet.
+
+    """
+    warehouse = open_warehouse(settings, read_only=True)
+    try:
+        erasures = _unfinished(warehouse, settings)
+        with files.published_attached(settings, warehouse) as catalogs:
+            reports = []
+            for each in erasures:
+                rows = PersonRows(warehouse, each.salt, frozenset(each.tombstones), catalogs)
+                reports.append(_found(settings, rows, each.request_id))
+            return reports
+    finally:
+        warehouse.close()
+
+
+def finish(
+    settings: Settings, *, wait_seconds: float = WAIT_SECONDS, notify: Notify | None = None
+) -> list[Report]:
+    """Carry out the erasures that are asked for and not done; return what each did.
+
+    Raises:
+        UserError: the database does not let this login.
+        WarehouseBusy: a run or a load did not end in time.
+
+    """
+    session = open_session(settings, wait_seconds=wait_seconds, notify=notify)
+    session.close()
+    return session.erasures
 
 
 def erase(
@@ -157,50 +210,86 @@ def erase(
     session = open_session(settings, notify=notify)
     try:
         warehouse = session.warehouse
-        salt = salt_of(warehouse, settings)
-        members = _rows_of(warehouse, salt, given).members() | expanded(given)
-        now = ledger.now()
-        erasure = Erasure(
-            request_id=ledger.new_run_id(),
-            requested_at=now,
-            salt=salt,
-            identifier_hash=salted(salt, *given[0]),
-            tombstones=tuple(sorted((kind, salted(salt, kind, v)) for kind, v in members)),
-        )
+        erasure, members = _request(warehouse, settings, given)
         stale_since = _stale_since(warehouse)
-        exports = tuple(exports_of_persons(settings))
         write_journal(settings, erasure)
         done = _carry_out(session, erasure, members, known=False)
-        return Report(
-            erasure.request_id, _by_type(done.identifiers), done.rows, done.first_event_date,
-            tuple(done.left), tuple(done.files), exports, stale_since,
-        )  # fmt: skip
+        return _report(settings, erasure, done, stale_since)
     finally:
         session.close()
 
 
-def catch_up(session: RunSession) -> int:
-    """Finish erasures that a crash has cut off, and do those again that a backup has undone.
+def catch_up(session: RunSession) -> list[Report]:
+    """Carry out erasures that wait, were cut off by a crash, or were undone by a backup.
 
-    Returns how many there were. The caller holds the lock of runs.
+    Returns what each did. The caller holds the lock of runs.
     """
-    unfinished = take_over(session.warehouse, session.settings)
-    for request_id in dict.fromkeys(unfinished):
-        rows = session.warehouse.execute(
-            "select erasures.requested_at, erasures.identifier_hash, tombstones.salt, "
-            "tombstones.identifier_type, tombstones.identifier_hash "
+    reports = []
+    take_over(session.warehouse, session.settings)
+    for erasure in _unfinished(session.warehouse, session.settings):
+        session.say(f"erasure {erasure.request_id} is not done in this warehouse: it is done now")
+        stale_since = _stale_since(session.warehouse)
+        done = _carry_out(session, erasure, set(), known=True)
+        reports.append(_report(session.settings, erasure, done, stale_since))
+    return reports
+
+
+def _unfinished(warehouse: Warehouse, settings: Settings) -> list[Erasure]:
+    """Return the erasures without a receipt that says finished, and those of the journal alone."""
+    known: set[str] = set()
+    found: dict[str, Erasure] = {}
+    if warehouse.relation_exists("ops", "erasure_tombstones"):
+        known = {request_id for (request_id,) in warehouse.execute(
+            "select request_id from ops.erasures"
+        )}  # fmt: skip
+        for request_id, requested_at, identifier_hash, salt, kind, hashed in warehouse.execute(
+            "select erasures.request_id, erasures.requested_at, erasures.identifier_hash, "
+            "tombstones.salt, tombstones.identifier_type, tombstones.identifier_hash "
             "from ops.erasures as erasures inner join ops.erasure_tombstones as tombstones "
-            "on erasures.request_id = tombstones.request_id where erasures.request_id = ?",
-            [request_id],
-        )
-        if not rows:
-            continue
-        session.say(f"erasure {request_id} is not done in this warehouse: it is done again")
-        erasure = Erasure(
-            request_id, rows[0][0], rows[0][2], rows[0][1], tuple((r[3], r[4]) for r in rows)
-        )
-        _carry_out(session, erasure, set(), known=True)
-    return len(set(unfinished))
+            "on erasures.request_id = tombstones.request_id where erasures.finished_at is null "
+            "order by erasures.requested_at, erasures.request_id"
+        ):
+            before = found[request_id].tombstones if request_id in found else ()
+            tombstones = (*before, (kind, hashed))
+            found[request_id] = Erasure(request_id, requested_at, salt, identifier_hash, tombstones)
+    noted = [each for each in read_journal(settings) if each.request_id not in known]
+    return [*found.values(), *noted]
+
+
+def _request(
+    warehouse: Warehouse, settings: Settings, given: Sequence[Identifier]
+) -> tuple[Erasure, set[Identifier]]:
+    """Return a new erasure, and the identifiers it is about."""
+    salt = salt_of(warehouse, settings)
+    members = _rows_of(warehouse, salt, given).members() | expanded(given)
+    erasure = Erasure(
+        request_id=ledger.new_run_id(),
+        requested_at=ledger.now(),
+        salt=salt,
+        identifier_hash=salted(salt, *given[0]),
+        tombstones=tuple(sorted((kind, salted(salt, kind, v)) for kind, v in members)),
+    )
+    return erasure, members
+
+
+def _found(settings: Settings, rows: PersonRows, request_id: str | None) -> Report:
+    """Return what would go."""
+    rows.find()
+    report = Report(
+        request_id, _by_type(rows.identifiers()), rows.count(),
+        first_event_date=rows.first_event_date(), exports=tuple(exports_of_persons(settings)),
+        stale_since=_stale_since(rows.warehouse),
+    )  # fmt: skip
+    rows.drop()
+    return report
+
+
+def _report(settings: Settings, erasure: Erasure, done: _Done, stale_since: date | None) -> Report:
+    """Return what went."""
+    return Report(
+        erasure.request_id, _by_type(done.identifiers), done.rows, True, done.first_event_date,
+        tuple(done.left), tuple(done.files), tuple(exports_of_persons(settings)), stale_since,
+    )  # fmt: skip
 
 
 def _rows_of(

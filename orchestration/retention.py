@@ -2,7 +2,7 @@
 
 Belongs here: what goes, what stays because something needs it, and removing it in one transaction.
 How it is shown belongs in ``orchestration.cli_retention``, when it is done in
-``orchestration.retention_job``; what closed dates mean for runs in ``orchestration.ledger``.
+``orchestration.removal_jobs``; what closed dates mean for runs in ``orchestration.ledger``.
 """
 
 from __future__ import annotations

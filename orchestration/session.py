@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ingest.redate import ensure_timezone
 from ingest.settings import Settings
@@ -17,6 +18,9 @@ from ingest.warehouse import RUN_LOCK, WAIT_SECONDS, Warehouse, WarehouseBusy, o
 from orchestration import ledger
 from orchestration.dbt_runner import Window
 from orchestration.ledger import CheckRecord, RunPlan
+
+if TYPE_CHECKING:
+    from orchestration.erasure import Report
 
 
 @dataclass
@@ -35,6 +39,8 @@ class RunSession:
     broken: bool = False
     finished: str | None = None
     publication: int | None = None
+    #: What the erasures did that were carried out when the session was opened.
+    erasures: list[Report] = field(default_factory=list)
 
     @property
     def window(self) -> Window:
@@ -119,7 +125,7 @@ def open_session(
 ) -> RunSession:
     """Take the lock of runs and bring event dates to the business time zone.
 
-    Erasures that were cut off, or undone by an older backup, are finished first.
+    Erasures that wait, were cut off, or were undone by an older backup are carried out first.
 
     Raises:
         WarehouseBusy: another run did not end within ``wait_seconds``.
@@ -141,7 +147,7 @@ def open_session(
         if take_over(warehouse, settings):
             from orchestration.erasure import catch_up
 
-            catch_up(session)
+            session.erasures = catch_up(session)
     except BaseException:
         session.close()
         raise

@@ -166,7 +166,7 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("https://shop.example/?m=zqpage5%252540example.com", "zqpage5"),
     ("https://shop.example/?p=+91 98765 45001", "98765 45001"),
     ("https://shop.example/?p=%2B919876545002", "9876545002"),
-    ("https://shop.example/?p=%252B91%252098765%252045003", "45003"),
+    ("https://shop.example/?p=%252B91%252098765%252045003", "98765%252045003"),
     ("https://api.whatsapp.com/send?phone=919876545004&text=x", "9876545004"),
     ("https://wa.me/919876545005", "9876545005"),
     ("https://shop.example/#tel:+919876545006", "9876545006"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,9 @@ import pytest
 from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
+from ingest.simulator import simulate
 from ingest.warehouse import Warehouse, open_warehouse
+from orchestration import runs
 from orchestration.access import catalogue
 from orchestration.access.matrix import PEOPLE, expand, read_matrix
 from orchestration.access.migrate import check, settle
@@ -329,6 +334,142 @@ def test_a_subject_is_a_value_and_no_sql(access_settings: Settings, tmp_path: Pa
             subject=hostile,
         )  # fmt: skip
         assert count == 0
+
+
+# -- and after everything that fills tables --------------------------------------------------------
+
+#: Relation -> who the rows of a subject are found by, where they do not say it themselves.
+THROUGH = {
+    "daily_metrics": ("creator_assets", "creator_id"),
+    "brand_campaign_performance": ("brand_projects", "brand_id"),
+}
+
+Rows = list[dict[str, str | None]]
+
+
+@pytest.fixture(scope="module")
+def run_settings(
+    postgres_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """The real project after its first run: five days, and one that is too old for readers."""
+    home = tmp_path_factory.mktemp("runs")
+    with new_database(postgres_server) as url:
+        settings = load_settings(
+            {
+                "TIDEMARK_HOME": str(home),
+                "TIDEMARK_TARGET": "postgres",
+                "TIDEMARK_POSTGRES_URL": url,
+            }
+        )
+        for name, end, days in (("old", date(2026, 1, 20), 1), ("new", date(2026, 3, 5), 5)):
+            made = simulate(days=days, size=days * 250, seed=5, out=home / name, end=end)
+            ingest_paths(made.files, settings=settings)
+        assert runs.run(settings).status == "succeeded"
+        yield settings
+
+
+def rows_of_all(connection: psycopg.Connection[Any], tables: list[Relation]) -> dict[str, Any]:
+    """Return what a login reads of each relation, as text; ``denied`` where it may not."""
+    found = {}
+    for mart in tables:
+        columns = ", ".join(f'"{name}"::text' for name in mart.contract)
+        rows = outcome(connection, f'select {columns} from marts."{mart.name}"')
+        if rows != "denied":
+            rows = [dict(zip(mart.contract, row, strict=True)) for row in rows]
+        found[mart.name] = rows
+    return found
+
+
+def seen_by(role: str, subject: str | None, whole: dict[str, Rows]) -> dict[str, Any]:
+    """Return what a role must see of all there is, by hand from the written matrix."""
+    if role in EVERYTHING:
+        return whole
+    seen: dict[str, Any] = dict.fromkeys(whole, "denied")
+    for name, own in SEES[role].items():
+        mine = {subject}
+        if name in THROUGH:
+            owners, owner = THROUGH[name]
+            mine = {row[str(own)] for row in whole[owners] if row[owner] == subject}
+        seen[name] = [row for row in whole[name] if own is None or row[own] in mine]
+    if role == "reader":
+        newest = max(date.fromisoformat(str(row["metric_date"])) for row in seen_dates(whole))
+        since = str(newest - timedelta(days=29))
+        name = "metrics_daily_fulfillment"
+        seen[name] = [row for row in seen[name] if str(row["metric_date"]) >= since]
+    return seen
+
+
+def seen_dates(whole: dict[str, Rows]) -> Rows:
+    return whole["metrics_daily_fulfillment"]
+
+
+def subjects_of(whole: dict[str, Rows]) -> dict[str, str]:
+    """Return somebody of each role who has rows of each relation, and is not alone in it."""
+    found = {}
+    for role, relation, column in (
+        ("reader", "metrics_daily_fulfillment", "reader_id"),
+        ("advisor", "advisor_interventions", "advisor_id_hash"),
+        ("creator", "creator_performance", "creator_id"),
+        ("brand", "brand_projects", "brand_id"),
+    ):
+        counts = Counter(row[column] for row in whole[relation] if row[column])
+        assert len(counts) > 1, relation
+        found[role] = str(max(sorted(counts), key=lambda who: counts[who]))
+    return found
+
+
+def test_every_cell_after_all_that_fills_tables(run_settings: Settings) -> None:
+    """A run, a full refresh, a backfill and a publication: each login reads what it should."""
+    settings = run_settings
+    tables = [mart for mart in published(settings) if not mart.is_view]
+
+    def published_now() -> None:
+        session = open_session(settings)
+        try:
+            runs.publish_now(session)
+        finally:
+            session.close()
+
+    owner = open_warehouse(settings)
+    whole = rows_of_all(owner.connection, tables)
+    subjects = subjects_of(whole)
+    for role in PEOPLE:
+        owner.execute(f"create role runs_{role} login in role tidemark_{role}")
+        if role in subjects:
+            row = [f"runs_{role}", role, subjects[role]]
+            owner.insert_many("ops.identities", ("login_role", "kind", "subject_id"), [row])
+    divided = set()
+    for what, fill in (
+        ("run", None),
+        ("full refresh", partial(runs.run, settings, full_refresh=True)),
+        ("backfill", partial(runs.run, settings, start=date(2026, 3, 1), end=date(2026, 3, 3))),
+        ("publication", published_now),
+    ):
+        if fill:
+            fill()
+        whole = rows_of_all(owner.connection, tables)
+        for role in PEOPLE:
+            expected = seen_by(role, subjects.get(role), whole)
+            with logged_in(settings, f"runs_{role}") as connection:
+                found = rows_of_all(connection, tables)
+                for mart in tables:
+                    name = mart.name
+                    if expected[name] == "denied":
+                        assert found[name] == "denied", (what, role, name)
+                    else:
+                        assert bag(found[name]) == bag(expected[name]), (what, role, name)
+                    seen = 0 if found[name] == "denied" else len(found[name])
+                    if role in subjects and 0 < seen < len(whole[name]):
+                        divided.add((role, name))
+                    written = outcome(connection, f'delete from marts."{name}"')
+                    assert written == "denied", (what, role, name)
+    # Own rows and rows of others, old ones among them, were there to be told apart.
+    assert divided == {(role, name) for role in subjects for name in SEES[role]}
+    owner.close()
+
+
+def bag(rows: Rows) -> Counter[str]:
+    return Counter(json.dumps(row, sort_keys=True) for row in rows)
 
 
 # -- the roles of the pipeline -------------------------------------------------------------------

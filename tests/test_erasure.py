@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import duckdb
 import psycopg
 import pytest
@@ -30,8 +31,9 @@ from ingest.schema import ensure_month_partitions
 from ingest.settings import HashKey, Settings, load_settings
 from ingest.simulator import simulate
 from ingest.warehouse import open_warehouse
-from orchestration import cli, erasure, erasure_files, runs
+from orchestration import cli, erasure, erasure_files, removal_jobs, runs
 from orchestration.dbt_project import DbtProject
+from orchestration.definitions import build_definitions
 from orchestration.erasure_rules import OPERATIONS, RELATIONS, TEXTS, VOCABULARY, rule_of
 from orchestration.export import export_relation
 from orchestration.exports import exports_of_persons
@@ -641,6 +643,63 @@ def test_number_is_found_and_refused_under_every_key(settings: Settings, tmp_pat
             b"\n".join(json.dumps(e).encode() for e in again),
         )  # fmt: skip
         assert (result.accepted, result.erased) == (2, 1)
+
+
+# -- asked for now, done later -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_what_was_asked_for_is_done_by_the_job_of_dagster(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    settings = request.getfixturevalue(f"{engine}_settings")
+    both = b"\n".join([line(user_id="u_ann"), line(user_id="u_bob")])
+    load(settings, tmp_path / "e.ndjson", both)
+    report = erasure.ask(settings, [("user_id", "u_ann")])
+    assert (report.done, report.rows) == (False, {"raw.events": 1})
+    assert query(settings, "select count(*) as n from raw.events") == [{"n": 2}]
+    assert load(settings, tmp_path / "again.ndjson", line(user_id="u_ann")).erased == 1
+    job = build_definitions(settings).resolve_job_def(removal_jobs.ERASURE)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def ran(**config: Any) -> tuple[Any, str]:
+            done = job.execute_in_process(
+                instance=instance, run_config={"ops": {"erase_who_waits": {"config": config}}}
+            )
+            (output,) = done.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
+            counts = output.event_specific_data.metadata
+            said = " ".join(entry.user_message for entry in instance.all_logs(done.run_id))
+            return {name: value.value for name, value in counts.items()}, said
+
+        counts, said = ran(dry_run=True)
+        assert counts == {"erasures": 1, "rows": 1}
+        assert f"request {report.request_id}" in said
+        assert "raw.events  1" in said
+        assert "u_ann" not in said
+        assert query(settings, "select count(*) as n from raw.events") == [{"n": 2}]
+        assert ran()[0] == {"erasures": 1, "rows": 1}
+        assert query(settings, "select user_id from raw.events") == [{"user_id": "u_bob"}]
+        (receipt,) = query(settings, "select request_id, finished_at from ops.erasures")
+        assert receipt["request_id"] == report.request_id
+        assert receipt["finished_at"]
+        assert ran()[0] == {"erasures": 0, "rows": 0}
+
+
+def test_later_is_typed(
+    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    load(duckdb_settings, tmp_path / "e.ndjson", line(user_id="u_ann"))
+
+    def say(*arguments: str) -> tuple[int, str, str]:
+        return typed(duckdb_settings, "erase", "--user-id", "u_ann", *arguments,
+                     monkeypatch=monkeypatch, capsys=capsys)  # fmt: skip
+
+    code, out, err = say("--later")
+    assert (code, err) == (0, "")
+    assert out.startswith("noted: 1 rows of 1 user_id go with the Dagster job 'erasure'")
+    code, out, err = say("--later", "--dry-run")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "give one of them" in err
 
 
 # -- in the middle, and again -------------------------------------------------------------------

@@ -20,7 +20,7 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.simulator import simulate
 from ingest.warehouse import RUN_LOCK, Warehouse, WarehouseBusy, open_warehouse
-from orchestration import cli_retention, dbt_runner, ledger, retention, retention_job, runs
+from orchestration import cli_retention, dbt_runner, ledger, removal_jobs, retention, runs
 from orchestration.dbt_project import DbtProject
 from orchestration.definitions import build_definitions
 from orchestration.identity import revoke
@@ -710,7 +710,7 @@ def test_the_daemon_removes_once_a_day_and_says_why_when_it_does_not(
     finally:
         held.close()
     assert "the warehouse is in use" in busy
-    job = definitions.resolve_job_def(retention_job.NAME)
+    job = definitions.resolve_job_def(removal_jobs.RETENTION)
     result = job.execute_in_process(instance=instance)
     assert result.success
     assert value(settings, "select count(*) from raw.events") == 0
@@ -726,8 +726,8 @@ def _tick_of_another_process(settings: Settings) -> str:
 
     code = (
         "import dagster as dg; from datetime import datetime, UTC;"
-        "from ingest.settings import load_settings; from orchestration import retention_job as r;"
-        "s = load_settings(); schedule = r.schedule(s, r.job(s));"
+        "from ingest.settings import load_settings; from orchestration import removal_jobs as r;"
+        "s = load_settings(); schedule = r.schedule(s, r.retention(s));"
         "context = dg.build_schedule_context(instance=dg.DagsterInstance.local_temp(),"
         "scheduled_execution_time=datetime(2026, 5, 20, tzinfo=UTC));"
         "print(next(iter(schedule(context))).skip_message)"
