@@ -364,6 +364,15 @@ def run_settings(
         for name, end, days in (("old", date(2026, 1, 20), 1), ("new", date(2026, 3, 5), 5)):
             made = simulate(days=days, size=days * 250, seed=5, out=home / name, end=end)
             ingest_paths(made.files, settings=settings)
+        plain = dict.fromkeys(("entity_id", "provider", "amount_cents", "currency"))
+        events = [
+            line(**plain, event_name=name, occurred_at=f"2026-03-02T1{hour}:00:00Z",
+                 user_id=f"visitor-{hour}",
+                 properties={"creator_id": f"maker-{owner}", "ip_asset_id": f"made-{owner}"})
+            for owner in (1, 2)
+            for hour, name in enumerate(("asset_uploaded", "asset_viewed", "asset_viewed"))
+        ]  # fmt: skip
+        load(settings, home / "assets.ndjson", b"\n".join(events))
         assert runs.run(settings).status == "succeeded"
         yield settings
 
@@ -405,14 +414,17 @@ def seen_dates(whole: dict[str, Rows]) -> Rows:
 
 def subjects_of(whole: dict[str, Rows]) -> dict[str, str]:
     """Return somebody of each role who has rows of each relation, and is not alone in it."""
+    measured = {row["ip_asset_id"] for row in whole["daily_metrics"]}
+    assets = [row for row in whole["creator_assets"] if row["ip_asset_id"] in measured]
     found = {}
     for role, relation, column in (
         ("reader", "metrics_daily_fulfillment", "reader_id"),
         ("advisor", "advisor_interventions", "advisor_id_hash"),
-        ("creator", "creator_performance", "creator_id"),
+        ("creator", "creator_assets", "creator_id"),
         ("brand", "brand_projects", "brand_id"),
     ):
-        counts = Counter(row[column] for row in whole[relation] if row[column])
+        rows = assets if role == "creator" else whole[relation]
+        counts = Counter(row[column] for row in rows if row[column])
         assert len(counts) > 1, relation
         found[role] = str(max(sorted(counts), key=lambda who: counts[who]))
     return found
