@@ -169,9 +169,8 @@ def load_manifest(project: DbtProject) -> Manifest:
 
     project.ensure_manifest()
     packed = (project.target_path / "partial_parse.msgpack").read_bytes()
-    manifest = Manifest.from_msgpack(packed)
-    manifest.build_flat_graph()
-    return manifest
+    # Without its flat graph, which is there for the variable `graph`: no macro reads it.
+    return Manifest.from_msgpack(packed)
 
 
 def build(
