@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ingest.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent / "suites"
 
@@ -48,7 +48,7 @@ def read_suite(path: Path) -> Suite:
         SuiteError: a name stands twice, or an expectation lacks something or its reason.
 
     """
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document = read_yaml(path)
     return make_suite(document, path.name)
 
 

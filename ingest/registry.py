@@ -16,11 +16,9 @@ from typing import Any
 import yaml
 
 from ingest.errors import UserError
+from ingest.yaml_files import read_yaml
 
 CONTRACTS_DIR = Path(__file__).parent / "contracts"
-
-#: The loader in C where the package has it: ten times faster, the same safe subset.
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 #: When a field names a member of staff, whose hashes no rotation of keys changes.
 STAFF_FIELDS = ("always", "unless_user")
@@ -256,10 +254,7 @@ def load_registry(directory: Path = CONTRACTS_DIR) -> Registry:
 
     """
     try:
-        documents = {
-            path.stem: yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER) or {}
-            for path in sorted(directory.glob("*.yml"))
-        }
+        documents = {path.stem: read_yaml(path) or {} for path in sorted(directory.glob("*.yml"))}
     except yaml.YAMLError as error:
         raise ContractError(f"{directory}: {error}") from error
     if "envelope" not in documents:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
+from ingest.yaml_files import read_yaml
 from orchestration import ledger
 from orchestration.backtest import Flags, Floats, Signal, brier, ranking, verdict, wilson
 from orchestration.backtest_home import Notify, load, make_company, own_home, settings_of
@@ -204,8 +204,8 @@ MANY_LOADS = 2**62
 
 
 def _horizon(project: DbtProject) -> int:
-    text = (project.source_dir / "dbt_project.yml").read_text(encoding="utf-8")
-    return int(yaml.safe_load(text)["vars"]["churn_horizon_days"])
+    settings = read_yaml(project.source_dir / "dbt_project.yml")
+    return int(settings["vars"]["churn_horizon_days"])
 
 
 def judged_dates(first: date, last: date, horizon: int) -> list[date]:

@@ -93,6 +93,7 @@ def _mapping(path: Path) -> dict[str, str]:
             raise UserError(
                 f"--map {path} is larger than {MAPPING_BYTES:,} bytes; name columns only"
             )
+        # The loader in Python: the one in C crashes on very deep nesting.
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"--map {path} cannot be read: {error}") from None

@@ -13,13 +13,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ingest.errors import UserError
 from ingest.registry import registry
+from ingest.yaml_files import read_yaml
 from orchestration.metric_variables import judge_variables
 
 Row = dict[str, str]
@@ -77,13 +77,19 @@ def _hundred(seed: str, what: str, weights: Iterable[float]) -> None:
 def _columns(project: Path, model: str, kinds: Sequence[str] = ()) -> list[str]:
     """Return the columns of a model's contract, or those of some data types."""
     (path,) = (project / "models").rglob(f"{model}.yml")
-    columns = yaml.safe_load(path.read_text(encoding="utf-8"))["models"][0]["columns"]
+    columns = _document(path, path.stat().st_mtime_ns)["models"][0]["columns"]
     return [column["name"] for column in columns if not kinds or column["data_type"] in kinds]
 
 
 def _variables(project: Path) -> Mapping[str, Any]:
-    document = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))
-    return document.get("vars") or {}
+    path = project / "dbt_project.yml"
+    return _document(path, path.stat().st_mtime_ns).get("vars") or {}
+
+
+@lru_cache(maxsize=256)
+def _document(path: Path, written_at: int) -> Any:
+    """Return a file that many rules ask for; it is read anew when it was written anew."""
+    return read_yaml(path)
 
 
 def platform_features(rows: Sequence[Row], project: Path) -> None:

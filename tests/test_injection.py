@@ -402,8 +402,9 @@ def test_a_map_that_grows_without_end_is_refused(
     (tmp_path / "map.yml").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "code.yml").write_text("a: !!python/object/apply:os.system ['touch stolen']",
                                        encoding="utf-8")  # fmt: skip
+    (tmp_path / "deep.yml").write_text("[" * 100_000, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    for name in ("map.yml", "code.yml"):
+    for name in ("map.yml", "code.yml", "deep.yml"):
         code, complaint = run_main(["ingest", "x.csv", "--map", name], monkeypatch, capsys)
         assert code == 1 and complaint.count("\n") == 1
     assert not (tmp_path / "stolen").exists()
