@@ -7,13 +7,16 @@ Heavy libraries are imported inside commands. What is judged, and how, belongs i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ingest.errors import UserError
 from ingest.settings import load_settings
 from orchestration.console import Console
+
+if TYPE_CHECKING:
+    from orchestration.backtest_shown import Page
 
 backtest = typer.Typer(help="Measure scores by what came after.", no_args_is_help=True)
 
@@ -41,6 +44,22 @@ def _judge(size: str, out: Path | None) -> None:
         raise UserError(f"{out.parent} is no folder; make it first")
 
 
+def _hand_over(
+    console: Console, report: Any, page: Page, command: str, out: Path | None, as_json: bool
+) -> None:
+    """Write and print what was found, and the command that finds it again."""
+    from orchestration import backtest_shown
+
+    if out is not None:
+        text = backtest_shown.markdown(page, f"tidemark backtest {command}")
+        out.write_text(text, encoding="utf-8")
+    if as_json:
+        console.data(report.as_data())
+        return
+    for line in backtest_shown.render(page):
+        console.line(line)
+
+
 @backtest.command("advisors")
 def advisors(
     days: Days = 180,
@@ -63,17 +82,8 @@ def advisors(
             load_settings(), days=days, size=size, seed=seed, horizon=horizon, keep=keep,
             notify=notify,
         )  # fmt: skip
-    page = backtest_shown.page_of_advisors(report)
-    if out is not None:
-        command = f"tidemark backtest advisors --days {days} --size {size} --seed {seed} "
-        out.write_text(
-            backtest_shown.markdown(page, f"{command}--horizon {horizon}"), encoding="utf-8"
-        )
-    if as_json:
-        console.data(report.as_data())
-        return
-    for line in backtest_shown.render(page):
-        console.line(line)
+    command = f"advisors --days {days} --size {size} --seed {seed} --horizon {horizon}"
+    _hand_over(console, report, backtest_shown.page_of_advisors(report), command, out, as_json)
 
 
 @backtest.command("customers")
@@ -101,13 +111,6 @@ def customers(
             load_settings(), days=days, size=size, seed=seed, events=events, keep=keep,
             notify=notify,
         )  # fmt: skip
-    page = backtest_shown.page_of_customers(report)
-    if out is not None:
-        made = f"--days {days} --size {size} --seed {seed}"
-        command = f"tidemark backtest customers {f'--events {events.name}' if events else made}"
-        out.write_text(backtest_shown.markdown(page, command), encoding="utf-8")
-    if as_json:
-        console.data(report.as_data())
-        return
-    for line in backtest_shown.render(page):
-        console.line(line)
+    made = f"--days {days} --size {size} --seed {seed}"
+    command = f"customers {f'--events {events.name}' if events else made}"
+    _hand_over(console, report, backtest_shown.page_of_customers(report), command, out, as_json)

@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import product
 from pathlib import Path
@@ -33,6 +33,7 @@ from orchestration.backtest_advisors import (
     calibration,
     judge,
 )
+from orchestration.backtest_home import own_home
 from orchestration.backtest_shown import markdown, page_of_advisors, render
 from orchestration.explain import explain_advisor
 from tests.command_line import assert_one_line_error, tidemark
@@ -210,10 +211,21 @@ def test_nothing_to_judge_is_said_in_words() -> None:
 # -- a small company -----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Backtest:
+    """What the command made of a small company: report, its home, and what it printed and wrote."""
+
+    report: Report
+    settings: Settings
+    printed: dict[str, Any]
+    page: str
+
+
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Settings]:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Backtest:
     """Run a small company, with settings whose own warehouse cannot be reached."""
     folder = tmp_path_factory.mktemp("backtest")
+    out, kept = folder / "report.md", folder / "kept"
     settings = load_settings(
         {
             "TIDEMARK_HOME": str(folder / "home"),
@@ -221,14 +233,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Settings]:
             "TIDEMARK_POSTGRES_URL": "postgresql://nobody@127.0.0.1:1/none",
         }
     )
-    told: list[str] = []
-    report = backtest_advisors(
-        settings, days=45, size=9000, seed=3, horizon=14, keep=folder / "kept", notify=told.append
-    )
-    assert told[0] == "making events"
+    reports: list[Report] = []
+
+    def recorded(*arguments: Any, **options: Any) -> Report:
+        reports.append(backtest_advisors(*arguments, **options))
+        return reports[-1]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("orchestration.backtest_advisors.backtest_advisors", recorded)
+        done = tidemark(
+            settings, "backtest", "advisors", "--days", "45", "--size", "9000", "--seed", "3",
+            "--horizon", "14", "--json", "--out", str(out), "--keep", str(kept),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert not (folder / "home").exists()
-    own = replace(settings, home=folder / "kept", target="duckdb", postgres_url=None)
-    return report, own
+    own = replace(settings, home=kept, target="duckdb", postgres_url=None)
+    return Backtest(reports[0], own, json.loads(done.stdout), out.read_text(encoding="utf-8"))
 
 
 def independent(settings: Settings, report: Report) -> list[dict[str, Any]]:
@@ -274,9 +294,9 @@ def independent(settings: Settings, report: Report) -> list[dict[str, Any]]:
 
 
 def test_small_backtest_is_what_python_finds_in_the_same_data(
-    small: tuple[Report, Settings],
+    small: Backtest,
 ) -> None:
-    report, settings = small
+    report, settings = small.report, small.settings
     rows = independent(settings, report)
     assert report.advisor_dates == len(rows) > 30
     churned = [row["churned"] for row in rows]
@@ -295,9 +315,9 @@ def test_small_backtest_is_what_python_finds_in_the_same_data(
 
 
 def test_every_score_of_a_run_can_be_explained_to_the_last_point(
-    small: tuple[Report, Settings],
+    small: Backtest,
 ) -> None:
-    report, settings = small
+    report, settings = small.report, small.settings
     with duckdb.connect(str(settings.published_path), read_only=True) as connection:
         advisors = connection.execute(
             "select advisor_id_hash, health_score from marts.advisor_health_scores "
@@ -319,8 +339,8 @@ def test_every_score_of_a_run_can_be_explained_to_the_last_point(
         assert sum(len(c.sub_metrics) for c in found.components) == 12
 
 
-def test_report_is_printed_and_written(small: tuple[Report, Settings]) -> None:
-    report, _ = small
+def test_report_is_printed_and_written(small: Backtest) -> None:
+    report = small.report
     text = "\n".join(render(page_of_advisors(report)))
     assert f"{report.advisor_dates:,} advisor-dates of" in text
     assert "does the advisor churn within 14 days?" in text
@@ -355,19 +375,20 @@ def test_mistakes_are_one_line(duckdb_settings: Settings, tmp_path: Path) -> Non
         assert_one_line_error(result, *words)
 
 
-def test_the_command_leaves_nothing_but_the_report(
-    duckdb_settings: Settings, tmp_path: Path
+def test_the_command_prints_and_writes_the_report(small: Backtest) -> None:
+    assert {signal["name"] for signal in small.printed["signals"]} == set(WORDS)
+    assert small.printed["made"]["horizon"] == 14
+    assert "--days 45 --size 9000 --seed 3 --horizon 14`" in small.page
+
+
+def test_a_home_that_is_not_kept_is_gone_whatever_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, scratch = tmp_path / "report.md", tmp_path / "scratch"
-    scratch.mkdir()
-    done = tidemark(
-        duckdb_settings, "backtest", "advisors", "--days", "20", "--size", "3000", "--horizon", "7",
-        "--json", "--out", str(out), TMPDIR=str(scratch),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert {signal["name"] for signal in found["signals"]} == set(WORDS)
-    assert found["made"]["horizon"] == 7
-    assert "--days 20 --size 3000 --seed 7 --horizon 7`" in out.read_text(encoding="utf-8")
-    assert list(scratch.glob("tidemark-backtest-*")) == []
-    assert not duckdb_settings.warehouse_path.exists()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with own_home(None) as home:
+        (home / "warehouse").write_text("x", encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt), own_home(None) as home:
+        assert home.is_relative_to(tmp_path)
+        (home / "warehouse").write_text("x", encoding="utf-8")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
