@@ -83,7 +83,12 @@ class History:
         """Build and test a range of dates of some models, both ends included."""
         prepare_start = min(self.unprepared | {start})
         window = Window(start, end, prepare_start, 99)
-        result = build(DbtProject(self.lab.settings), window, select=select, tested=False)
+        result = build(
+            DbtProject(self.lab.settings),
+            window,
+            select=self.lab.selection(select) if select else (),
+            tested=False,
+        )
         assert result.error is None, result.error
         assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
         self.unprepared -= set(each(prepare_start, end))

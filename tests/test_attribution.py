@@ -213,7 +213,8 @@ def build_range(
 ) -> None:
     """Build the tables and what they need, both ends included."""
     window = Window(start, end, prepare_start or start, 99)
-    result = build(DbtProject(lab.settings), window, select=SELECT, tested=tested)
+    select = SELECT if tested else lab.selection(SELECT)
+    result = build(DbtProject(lab.settings), window, select=select, tested=tested)
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
 
 

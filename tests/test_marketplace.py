@@ -108,7 +108,7 @@ def build_range(
         DbtProject(lab.settings),
         window,
         full_refresh=full_refresh,
-        select=SELECT,
+        select=SELECT if full_refresh else lab.selection(SELECT),
         tested=full_refresh,
     )
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])

@@ -278,6 +278,8 @@ class Lab:
     events: dict[int, list[Row]] = field(default_factory=dict)
     #: Load that the views of the staging layer read through; None until they were made.
     staged: int | None = None
+    #: What was selected before: seeds and views of it are there.
+    selected: set[str] = field(default_factory=set)
     #: The marts that are built and compared.
     about: tuple[str, ...] = tuple(GRAINS)
 
@@ -295,12 +297,20 @@ class Lab:
         """Forget everything but the parsed project; start again in a business time zone."""
         self.settings, self.events = replace(self.settings, timezone=timezone), {}
         self.staged, self.about = None, tuple(about)
+        self.selected.clear()
         for statement in (
             *(f"drop schema if exists {s} cascade" for s in ("staging", "intermediate")),
             f"drop schema if exists {self.marts} cascade",
             "delete from raw.events",
         ):
             self.sql(statement)
+
+    def selection(self, wanted: Sequence[str]) -> list[str]:
+        """Return what builds some models; their seeds and views only the first time."""
+        if self.selected.issuperset(wanted):
+            return [f"{name},{table}" for name in wanted for table in TABLES]
+        self.selected.update(wanted)
+        return list(wanted)
 
     def sql(self, statement: str) -> list[Row]:
         """Run a statement; the rows of a query as dicts."""

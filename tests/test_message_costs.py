@@ -78,7 +78,8 @@ def labs(
 def build_range(lab: Lab, start: date, end: date, *, tested: bool = False) -> None:
     """Build the tables and what they need, both ends included."""
     window = Window(start, end, start, 99)
-    result = build(DbtProject(lab.settings), window, select=SELECT, tested=tested)
+    select = SELECT if tested else lab.selection(SELECT)
+    result = build(DbtProject(lab.settings), window, select=select, tested=tested)
     assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
 
 
