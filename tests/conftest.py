@@ -18,7 +18,12 @@ from tests.parsed_projects import parse_once
 from tests.postgres import new_database, running_server
 
 #: The files that take minutes, longest first: begun last, they would leave a core without work.
-LONG = ("marts_oracle", "laws", "sessions", "identity", "messaging", "orchestration", "cli")
+LONG = (
+    "marts_oracle", "readme", "orchestration", "faults_crashes", "faults_machine", "agents",
+    "customers", "publication", "retention", "identity", "erasure", "access", "personal_data",
+    "laws", "messaging", "faults_input", "alerts", "cli", "attribution", "keys", "sessions",
+    "marketplace", "injection", "schedules", "restatements", "backtest",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -216,7 +216,7 @@ class ChatLab(Lab):
     def run_models(self, start: date, end: date, *, prepare_start: date | None = None) -> None:
         """Build a range of dates, both ends included."""
         window = Window(start, end, prepare_start or start, 99)
-        select = [f"+{mart}" for mart in MARTS]
+        select = self.selection([f"+{mart}" for mart in MARTS])
         result = build(DbtProject(self.settings), window, select=select, tested=False)
         assert result.succeeded, (
             result.error,
