@@ -38,7 +38,8 @@ lint: $(STAMP)  ## ruff, mypy, sqlfluff and the contracts
 	@$(BIN)/tidemark contracts check
 	@cd dbt_project && TIDEMARK_DUCKDB_PATH=:memory: DBT_TARGET_PATH=../data/lint ../$(BIN)/sqlfluff lint --disable-progress-bar models
 
-bench: $(STAMP)  ## speed, as ratios within one run (minutes); results in tests/benchmarks/results
+bench: $(STAMP)  ## speed beside what else there is, as ratios (hours; it says how many first)
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@$(BIN)/python -m tests.benchmarks
 
 docs: $(STAMP)  ## the catalogue of events and of models, into data/docs

@@ -159,7 +159,7 @@ def timed_build(home: Path, start: date, end: date, *, full_refresh: bool) -> di
     return {k.split(".")[-1]: v for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
-def year_of_advisors(folder: Path, advisors: int = 1000, days: int = 365) -> None:
+def year_of_advisors(folder: Path, results: Path, *, advisors: int = 1000, days: int = 365) -> None:
     """Backfill a year at once; then its last day again, and the same day after a month only."""
     last = FIRST + timedelta(days=days - 1)
     rows = [["what", "events", "SQL of the models, s", "ratio", "slowest model"]]
@@ -186,4 +186,5 @@ def year_of_advisors(folder: Path, advisors: int = 1000, days: int = 365) -> Non
         "Each backfill is one statement per model for the whole range. A last date is the run of "
         "median cost of five. Target: one more date costs at most 1.2 times as much after a year "
         "as after a month; trends look back on 180 dates, which a month does not have.",
+        results,
     )

@@ -1,23 +1,34 @@
-"""What runs of the pipeline cost beside a script written by hand, and beside their own history."""
+"""What runs of the pipeline cost beside a script written by hand, and beside their own history.
+
+Belongs here: the parts ``run`` and ``one_more_day``. Other ways to fill the same tables day by day
+are measured in ``peers.py``.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
-
-import duckdb
+from typing import Any
 
 from ingest.registry import registry
-from ingest.simulator import Simulation, simulate
-from tests.benchmarks.measure import write_results
+from ingest.warehouse import Warehouse, open_warehouse
+from tests.benchmarks.measure import (
+    Cost,
+    Server,
+    cost_of,
+    median_of,
+    output_and_cost,
+    python,
+    size_mb,
+    tidemark,
+)
+from tests.benchmarks.results import Results, millions
+from tests.benchmarks.worlds import TARGETS, Loaded, days_of, loaded
 from tests.oracle import GRAINS, RETENTION_DAYS
 
 _RUN = """
@@ -25,30 +36,46 @@ import json, sys, time
 began = time.monotonic()
 from datetime import date
 from ingest.settings import load_settings
-from orchestration import dbt_runner, runs
-results = []
-build = dbt_runner.build
+from orchestration import assets, dbt_runner, runs
+results, publications = [], []
+build, publish = dbt_runner.build, assets.publish
 def recording(*arguments, **options):
     results.append(build(*arguments, **options))
     return results[-1]
-dbt_runner.build = recording
+def publishing(*arguments, **options):
+    since = time.monotonic()
+    try:
+        return publish(*arguments, **options)
+    finally:
+        publications.append(time.monotonic() - since)
+dbt_runner.build, assets.publish = recording, publishing
 days = [date.fromisoformat(text) for text in sys.argv[1:]]
 dates = dict(start=days[0], end=days[1]) if days else dict(full_refresh=True)
 summary = runs.run(load_settings(), **dates)
 assert summary.status == "succeeded", (summary.status, summary.error)
+assert len(results) == len(publications) == 1, (len(results), len(publications))
 print(json.dumps({
     "total": time.monotonic() - began,
+    "publication": publications[0],
     "nodes": {node.unique_id: [node.kind, node.seconds] for node in results[0].nodes},
 }))
 """
 
+#: What else is in a run: the parts that do not grow with the data.
+CONSTANT = "dbt, Dagster, Great Expectations, imports"
+
 
 @dataclass(frozen=True)
 class RunCost:
-    """Wall seconds of a run: all of it, and of each node of dbt by kind and name."""
+    """Wall seconds of a run: all of it, of its publication, and of each node of dbt.
+
+    ``process`` is what the process cost, the server's share included.
+    """
 
     total: float
+    publication: float
     nodes: dict[str, tuple[str, float]]
+    process: Cost
 
     @property
     def model(self) -> float:
@@ -60,6 +87,11 @@ class RunCost:
         """Seconds of all data tests."""
         return self.of("test")
 
+    @property
+    def constant(self) -> float:
+        """Seconds of everything that is neither SQL of dbt nor publication."""
+        return self.total - self.publication - sum(seconds for _, seconds in self.nodes.values())
+
     def of(self, kind: str, among: Collection[str] | None = None) -> float:
         """Seconds of the nodes of a kind, all of them or those of some unique ids."""
         return sum(
@@ -69,19 +101,19 @@ class RunCost:
         )
 
 
-def timed_run(environment: dict[str, str], *dates: str) -> RunCost:
+def timed_run(environment: dict[str, str], *dates: str, server: Server | None = None) -> RunCost:
     """Run the pipeline in a process of its own: a range, or a full refresh."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN, *dates], check=True, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    found = json.loads(done.stdout.splitlines()[-1])
-    return RunCost(found["total"], {name: tuple(node) for name, node in found["nodes"].items()})
+    text, cost = output_and_cost(python(_RUN, *dates), environment, server)
+    found = json.loads(text.splitlines()[-1])
+    nodes = {name: tuple(node) for name, node in found["nodes"].items()}
+    return RunCost(found["total"], found["publication"], nodes, cost)
 
 
-def upstream(home: Path, marts: Collection[str]) -> set[str]:
+def upstream(environment: dict[str, str], marts: Collection[str]) -> set[str]:
     """Return the unique ids of marts and of every model that they are made from."""
-    manifest = json.loads((home / "dbt" / "duckdb" / "manifest.json").read_bytes())
+    target = environment.get("TIDEMARK_TARGET", "duckdb")
+    path = Path(environment["TIDEMARK_HOME"]) / "dbt" / target / "manifest.json"
+    manifest = json.loads(path.read_bytes())
     found: set[str] = set()
     waiting = [f"model.tidemark.{name}" for name in marts]
     while waiting:
@@ -94,138 +126,266 @@ def upstream(home: Path, marts: Collection[str]) -> set[str]:
 
 def ingest(paths: Sequence[Path], environment: dict[str, str]) -> None:
     """Load folders or files."""
-    tidemark = str(Path(sys.executable).parent / "tidemark")
-    command = [tidemark, "ingest", "--quiet", *map(str, paths)]
-    subprocess.run(command, check=True, env={**os.environ, **environment})
+    cost_of(tidemark("ingest", "--quiet", *map(str, paths)), environment)
 
 
-def hand_written(warehouse: Path) -> tuple[float, set[str]]:
+def script(target: str) -> str:
+    """Return the script written by hand, for a target."""
+    name = "yardstick.sql" if target == "duckdb" else "yardstick.postgres.sql"
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    activity = ", ".join(f"'{e.name}'" for e in registry().events.values() if e.activity)
+    text = text.replace("$activity", activity)
+    return text.replace("$retention_days", ", ".join(f"({n})" for n in RETENTION_DAYS))
+
+
+def run_script(warehouse: Warehouse) -> float:
+    """Fill schema hand anew and return the wall seconds of it."""
+    warehouse.execute("drop schema if exists hand cascade")
+    text = script(warehouse.target)
+    began = time.monotonic()
+    warehouse.connection.execute(text)
+    return time.monotonic() - began
+
+
+def tables_of(warehouse: Warehouse, schema: str) -> dict[str, dict[str, str]]:
+    """Return the tables of a schema with their columns and types."""
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in warehouse.execute(
+        "select table_name, column_name, data_type from information_schema.columns "
+        "where table_schema = ?", [schema]
+    ):  # fmt: skip
+        found.setdefault(table, {})[column] = kind.lower()
+    return found
+
+
+def compare(
+    warehouse: Warehouse, mine: str, theirs: str, tables: dict[str, Collection[str]],
+    where: str = "true",
+) -> None:  # fmt: skip
+    """Hold tables of one schema against those of another, on some columns of each.
+
+    Raises:
+        AssertionError: a row of one side is not on the other, or there is none at all.
+
+    """
+    types = tables_of(warehouse, mine)
+    for name, columns in tables.items():
+        grain = [column for column in GRAINS[name] if column in types[name]]
+        # Sums of doubles depend on the order of rows in their last digits.
+        differs = " or ".join(
+            f"coalesce(abs(mine.{column} - theirs.{column}), 0) > 1e-6 * (1 + abs(mine.{column})) "
+            f"or (mine.{column} is null) <> (theirs.{column} is null)"
+            if "double" in types[name][column]
+            else f"mine.{column} is distinct from theirs.{column}"
+            for column in columns
+            if column not in grain
+        )
+        missing = f"mine.{grain[0]} is null or theirs.{grain[0]} is null"
+        sides = [
+            f"(select * from {schema}.{name} where {where}) as {alias}"
+            for schema, alias in ((mine, "mine"), (theirs, "theirs"))
+        ]
+        keys = " and ".join(f"mine.{column} = theirs.{column}" for column in grain)
+        ((different, rows),) = warehouse.execute(
+            f"select count(*) filter (where {missing} or {differs}), count(*) "
+            f"from {sides[0]} full join {sides[1]} on {keys}"
+        )
+        assert rows and not different, f"{mine}.{name}: {different} of {rows} rows differ"
+
+
+def hand_written(warehouse: Warehouse, *, compared: bool) -> tuple[float, set[str]]:
     """Run the yardstick on the same raw events; return its wall seconds and the marts it made.
 
     Raises:
         AssertionError: its results are not those of the marts, or it has none.
 
     """
-    activity = ", ".join(f"'{e.name}'" for e in registry().events.values() if e.activity)
-    text = (Path(__file__).parent / "yardstick.sql").read_text(encoding="utf-8")
-    text = text.replace("$activity", activity)
-    text = text.replace("$retention_days", ", ".join(f"({n})" for n in RETENTION_DAYS))
-    connection = duckdb.connect(str(warehouse))
-    began = time.monotonic()
-    connection.execute(text)
-    seconds = time.monotonic() - began
-    by_hand = connection.execute(
-        "select table_name from duckdb_tables() where schema_name = 'hand'"
-    ).fetchall()
-    compared = {name: grain for name, grain in GRAINS.items() if (name,) in by_hand}
-    assert compared, "the script made no table that is a mart"
-    for name, grain in compared.items():
-        columns = connection.execute(
-            "select column_name, data_type from duckdb_columns() "
-            f"where schema_name = 'hand' and table_name = '{name}'"
-        ).fetchall()
-        # Sums of doubles depend on the order of rows in their last digits.
-        differs = " or ".join(
-            f"coalesce(abs(mine.{column} - built.{column}), 0) > 1e-6 * (1 + abs(mine.{column})) "
-            f"or (mine.{column} is null) <> (built.{column} is null)"
-            if kind == "DOUBLE"
-            else f"mine.{column} is distinct from built.{column}"
-            for column, kind in columns
-        )
-        different, rows = connection.execute(
-            f"select count(*) filter ({differs}), count(*) from hand.{name} as mine "
-            f"full join marts.{name} as built using ({', '.join(grain)})"
-        ).fetchall()[0]
-        assert rows and not different, f"{name}: {different} of {rows} rows differ"
-    connection.execute("drop schema hand cascade")
-    connection.close()
-    return seconds, set(compared)
+    seconds = run_script(warehouse)
+    made = {name: list(columns) for name, columns in tables_of(warehouse, "hand").items()}
+    marts = {name: columns for name, columns in made.items() if name in GRAINS}
+    assert marts, "the script made no table that is a mart"
+    if compared:
+        compare(warehouse, "hand", "marts", marts)
+    warehouse.execute("drop schema hand cascade")
+    return seconds, set(marts)
 
 
-def backfill(folder: Path, events: int) -> None:
-    """Compare a run over 90 days with the script written by hand."""
-    world = simulate(days=90, size=events, seed=1, out=folder / "events")
-    environment = {"TIDEMARK_HOME": str(folder / "home")}
-    ingest([world.events_folder], environment)
-    compare_with_hand(folder / "home", world.events)
+def run(
+    folder: Path, results: Results, events: int, server: str, *, repeats: int,
+    targets: Sequence[str] = TARGETS,
+) -> None:  # fmt: skip
+    """Compare runs over all dates with the script written by hand, on both targets."""
+    for target in targets:
+        with loaded(folder, target, events, days_of(events), server) as world:
+            found = compare_with_hand(world, repeats)
+        results.keep({"events": events, "target": target}, {"days": days_of(events), **found})
+        write_runs(results)
 
 
-def compare_with_hand(home: Path, events: int) -> None:
-    """Compare full refreshes of a loaded DuckDB warehouse with the script, three times each."""
-    environment = {"TIDEMARK_HOME": str(home)}
-    timed_run(environment)
-    costs, by_hand = [], []
-    for _ in range(3):
-        costs.append(timed_run(environment))
-        seconds, marts = hand_written(home / "warehouse.duckdb")
-        by_hand.append(seconds)
-    hand = median(by_hand)
-    same = upstream(home, marts)
-    model = median(c.of("model", same) for c in costs)
-    all_models, test = median(c.model for c in costs), median(c.test for c in costs)
-    total = median(c.total for c in costs)
-    write_results(
-        "backfill",
-        f"`tidemark run` over 90 days of {events:,} events, DuckDB",
-        [
-            ["part", "wall s", "ratio"],
-            ["script written by hand (`yardstick.sql`)", f"{hand:.1f}", "1.0"],
-            [f"SQL of the models behind the same {len(marts)} marts", f"{model:.1f}",
-             f"{model / hand:.2f}"],
-            ["SQL of all other models", f"{all_models - model:.1f}", ""],
-            ["dbt tests of the data", f"{test:.1f}", ""],
-            ["dbt, Dagster, Great Expectations, publication, imports",
-             f"{total - all_models - test:.1f}", ""],
-            ["whole run", f"{total:.1f}", f"{total / hand:.2f}"],
-        ],
-        "Medians of three, full refreshes in a process of their own. The script gives the same "
-        "tables, compared row by row before its time counts. Targets: SQL at most 1.5, everything "
-        "that is not the SQL of the models under 25 s.",
-    )  # fmt: skip
-
-
-def one_more_day(folder: Path, events_per_day: int, postgres_server: str) -> None:
-    """Compare one day after a year of history with the same day after a month."""
-    days = 366
-    world = simulate(days=days, size=events_per_day * days, seed=3, out=folder / "events",
-                     late_rate=0.0)  # fmt: skip
-    rows = [["target", "history", "SQL of the models, s", "ratio", "whole run, s", "ratio"]]
-    for target in ("duckdb", "postgres"):
-        costs = {}
-        for history in (30, 365):
-            environment = {
-                "TIDEMARK_HOME": str(folder / f"{target}-{history}"),
-                "TIDEMARK_TARGET": target,
+def compare_with_hand(world: Loaded, repeats: int) -> dict[str, Any]:
+    """Compare full refreshes of a loaded warehouse with the script; medians of wall seconds."""
+    server = world.server
+    # Parsed once, as a project that was used before is.
+    cost_of(tidemark("dbt", "parse"), world.environment)
+    rounds = []
+    kinds: list[str] = []
+    marts: set[str] = set()
+    for number in range(repeats):
+        cost = timed_run(world.environment, server=server)
+        kinds = [kind for kind, _ in cost.nodes.values()]
+        warehouse = open_warehouse(world.settings)
+        hand, marts = hand_written(warehouse, compared=number == 0)
+        warehouse.close()
+        same = cost.of("model", upstream(world.environment, marts))
+        rounds.append(
+            {
+                "hand": hand, "same": same, "models": cost.model, "tests": cost.test,
+                "publication": cost.publication, "constant": cost.constant, "total": cost.total,
+                "cpu": cost.process.cpu, "peak_mb": cost.process.peak_mb,
+                # Of one run, so that a slow minute of the machine is on both sides.
+                "ratio": same / hand,
             }
-            if target == "postgres":
-                environment["TIDEMARK_POSTGRES_URL"] = _database(postgres_server, history)
-            costs[history] = _last_day(world, history, environment)
-        for history, cost in costs.items():
-            base = costs[30]
-            rows.append(
-                [target, f"{history} days", f"{cost.model:.2f}", f"{cost.model / base.model:.2f}",
-                 f"{cost.total:.1f}", f"{cost.total / base.total:.2f}"]
-            )  # fmt: skip
-    write_results(
-        "one_more_day",
-        f"One more day of {events_per_day:,} events, after 30 and after 365 days of history",
-        rows,
-        "The run of median cost, of five of the same last day. Target: at most 1.2.",
+        )  # fmt: skip
+    return {
+        **median_of(rounds), "repeats": repeats, "marts": len(marts), "loaded": world.events,
+        "models_count": kinds.count("model"), "tests_count": kinds.count("test"),
+        **_sizes(world),
+    }  # fmt: skip
+
+
+def _sizes(world: Loaded) -> dict[str, float]:
+    """MB of raw events, of everything, and of what readers open."""
+    warehouse = open_warehouse(world.settings)
+    try:
+        if world.target == "postgres":
+            raw, readers, whole = warehouse.execute(
+                "select sum(pg_total_relation_size(c.oid)) filter (where nspname = 'raw'), "
+                "sum(pg_total_relation_size(c.oid)) filter (where nspname = 'marts'), "
+                "pg_database_size(current_database()) from pg_class as c "
+                "join pg_namespace as n on n.oid = c.relnamespace where c.relkind = 'r'"
+            )[0]
+            return {
+                "raw_mb": float(raw) / 1e6,
+                "readers_mb": float(readers) / 1e6,
+                "whole_mb": float(whole) / 1e6,
+            }
+    finally:
+        warehouse.close()
+    settings = world.settings
+    return {
+        "readers_mb": size_mb(settings.published_path.resolve()),
+        "whole_mb": size_mb(settings.warehouse_path),
+    }
+
+
+def write_runs(results: Results) -> None:
+    """Write the tables of what was measured."""
+    tables = []
+    for r in sorted(results.records, key=lambda r: (r["events"], r["target"])):
+        hand = r["hand"]
+        rows = [
+            ["part", "wall s", "beside the script", "share of the run"],
+            ["script written by hand", f"{hand:.1f}", "1.0", ""],
+            *(
+                [what, f"{seconds:.1f}", ratio, f"{seconds / r['total']:.0%}"]
+                for what, seconds, ratio in (
+                    (f"SQL of the models behind the same {r['marts']} marts", r["same"],
+                     f"{r['ratio']:.2f}"),
+                    (f"SQL of the other models ({r['models_count']} in all)",
+                     r["models"] - r["same"], ""),
+                    (f"{r['tests_count']} dbt tests of the data", r["tests"], ""),
+                    ("publication", r["publication"], ""),
+                    (f"constant: {CONSTANT}", r["constant"], ""),
+                    ("whole run", r["total"], f"{r['total'] / hand:.2f}"),
+                )
+            ),
+            ["whole run, CPU s", f"{r['cpu']:.1f}", "", ""],
+            ["peak memory, MB", f"{r['peak_mb']:.0f}", "", ""],
+            ["warehouse / what readers open, MB",
+             f"{r['whole_mb']:.0f} / {r['readers_mb']:.0f}", "", ""],
+        ]  # fmt: skip
+        times = "median of three" if r["repeats"] == 3 else f"{r['repeats']} measured"
+        tables.append(
+            (f"{millions(r['events'])} events over {r['days']} days, {r['target']}, {times}", rows)
+        )
+    results.write(
+        "`tidemark run` over all dates beside a script written by hand",
+        tables,
+        "Full refreshes in a process of their own. The script (`yardstick.sql`, "
+        "`yardstick.postgres.sql`) gives the same tables, compared row by row before its time "
+        "counts; Postgres has the same settings for both (64 MB of work_mem, "
+        "256 MB of shared_buffers). More than a million "
+        "events are copies of a company of a million. Memory is that of the process and of the "
+        "server's own, without shared buffers. On Postgres dbt has two threads, so that seconds "
+        "of models and tests overlap and the constant looks smaller than it is. Targets: SQL of "
+        "the same marts at most 1.3, constant at most 20 s, publication at most 10 % of the run.",
     )
 
 
-def _last_day(world: Simulation, history: int, environment: dict[str, str]) -> RunCost:
-    ingest(world.files[-(history + 1) :], environment)
-    last = world.end
+HISTORIES = (30, 90, 365)
+
+
+def one_more_day(
+    folder: Path, results: Results, events: int, server: str, *, repeats: int,
+    targets: Sequence[str] = TARGETS, histories: Sequence[int] = HISTORIES,
+) -> None:  # fmt: skip
+    """Compare one day after a year of history with the same day after a month."""
+    for target in targets:
+        for history in histories:
+            with loaded(
+                folder, target, events, max(histories) + 1, server, seed=3,
+                last_days=history + 1, late_rate=0.0,
+            ) as world:  # fmt: skip
+                cost = _last_day(world, history, repeats)
+            key = {"events": events, "target": target, "history": history}
+            results.keep(
+                key,
+                {
+                    "models": cost.model, "total": cost.total, "peak_mb": cost.process.peak_mb,
+                    "publication": cost.publication, "repeats": repeats,
+                    "per_day": events // (max(histories) + 1),
+                },
+            )  # fmt: skip
+            write_days(results)
+
+
+def _last_day(world: Loaded, history: int, repeats: int) -> RunCost:
+    last = world.last
     first = last - timedelta(days=history)
-    timed_run(environment, first.isoformat(), last.isoformat())
-    costs = [timed_run(environment, last.isoformat(), last.isoformat()) for _ in range(5)]
+    timed_run(world.environment, first.isoformat(), last.isoformat())
+    server = world.server
+    costs = [
+        timed_run(world.environment, last.isoformat(), last.isoformat(), server=server)
+        for _ in range(repeats)
+    ]
     return sorted(costs, key=lambda cost: cost.model)[len(costs) // 2]
 
 
-def _database(server: str, history: int) -> str:
-    import psycopg
-
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"create database history_{history}")  # type: ignore[arg-type]
-    return server.rsplit("/", 1)[0] + f"/history_{history}"
+def write_days(results: Results) -> None:
+    """Write the tables of one more day."""
+    tables = []
+    for events in sorted({r["events"] for r in results.records}):
+        rows = [
+            ["target", "history", "SQL of the models, s", "beside the shortest", "publication, s",
+             "whole run, s", "beside the shortest", "peak memory, MB"]
+        ]  # fmt: skip
+        for target in TARGETS:
+            found = sorted(results.of(events=events, target=target), key=lambda r: r["history"])
+            for r in found:
+                base = found[0]
+                rows.append(
+                    [target, f"{r['history']} days", f"{r['models']:.2f}",
+                     f"{r['models'] / base['models']:.2f}", f"{r['publication']:.1f}",
+                     f"{r['total']:.1f}", f"{r['total'] / base['total']:.2f}",
+                     f"{r['peak_mb']:.0f}"]
+                )  # fmt: skip
+        per_day = results.of(events=events)[0]["per_day"]
+        tables.append((f"One more day of {per_day:,} events ({millions(events)} a year)", rows))
+    repeats = median(r["repeats"] for r in results.records)
+    results.write(
+        "One more day, after a month and after a year of history",
+        tables,
+        f"The same last day run again ({repeats:.0f} times), the run of median SQL. On DuckDB a "
+        "publication hands out a whole file, so that it grows with what there is to hand out. "
+        "Target: at most 1.1.",
+    )

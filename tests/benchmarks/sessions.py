@@ -81,7 +81,7 @@ order by moment
 """
 
 
-def rebuild(folder: Path, events: int) -> None:
+def rebuild(folder: Path, results: Path, events: int) -> None:
     """Measure all sessions of a tenth of the events, and of all of them, on DuckDB."""
     rows = [["events", "query", "CPU s", "wall s", "CPU ratio"]]
     for size in (events // 10, events):
@@ -93,10 +93,11 @@ def rebuild(folder: Path, events: int) -> None:
         "Medians of three, in one process and in turn. The models give the same rows as the plain "
         "query, compared before the times count; unlike it they keep what a later day goes on "
         "from. Target: at most 1.5.",
+        results,
     )
 
 
-def one_more_day(folder: Path, events_per_day: int, postgres_server: str) -> None:
+def one_more_day(folder: Path, results: Path, events_per_day: int, postgres_server: str) -> None:
     """Measure the last date after a month and after a year of history, on both engines."""
     rows = [["target", "history", "SQL of the models, s", "ratio"]]
     for target in ("duckdb", "postgres"):
@@ -116,6 +117,7 @@ def one_more_day(folder: Path, events_per_day: int, postgres_server: str) -> Non
         rows,
         "Medians of five runs of the same last day, metrics_daily_sessions included. "
         "Target: at most 1.2.",
+        results,
     )
 
 

@@ -70,7 +70,7 @@ HASHES = {
 MADE_KEY = "md5(made.kind || ':' || made.kind || md5(cast(made.person as text)))"
 
 
-def timeline(folder: Path, events: int, postgres_server: str) -> None:
+def timeline(folder: Path, events: int, server: str, results: Path) -> None:
     """Read the journeys of people drawn at random among so many events."""
     import psycopg
 
@@ -79,7 +79,7 @@ def timeline(folder: Path, events: int, postgres_server: str) -> None:
     for target in ("duckdb", "postgres"):
         environment = {"TIDEMARK_HOME": str(folder / target), "TIDEMARK_TARGET": target}
         if target == "postgres":
-            environment["TIDEMARK_POSTGRES_URL"] = postgres_server
+            environment["TIDEMARK_POSTGRES_URL"] = server
         ingest([world.events_folder], environment)
         timed_run(environment)
         settings = load_settings(environment)
@@ -103,8 +103,8 @@ def timeline(folder: Path, events: int, postgres_server: str) -> None:
             with duckdb.connect(str(settings.published_path), read_only=True) as connection:
                 taken, found = journeys(lambda sql: connection.execute(sql).fetchall())
         else:
-            with psycopg.connect(postgres_server) as server:
-                taken, found = journeys(lambda sql: server.execute(sql).fetchall())  # type: ignore[call-overload]
+            with psycopg.connect(server) as connected:
+                taken, found = journeys(lambda sql: connected.execute(sql).fetchall())  # type: ignore[call-overload]
         milliseconds = [median(taken), sorted(taken)[round(0.95 * len(taken)) - 1], max(taken)]
         rows.append(
             [target, *(f"{1000 * seconds:.1f}" for seconds in milliseconds), f"{median(found):.0f}"]
@@ -115,6 +115,7 @@ def timeline(folder: Path, events: int, postgres_server: str) -> None:
         rows,
         f"{PEOPLE} people drawn at random, one after the other on one connection, after one that is "
         "not counted. Target: under 50 ms.",
+        results,
     )
 
 

@@ -1,0 +1,62 @@
+"""What was measured, kept as it comes: one JSON file per part, from which its tables are written.
+
+A part puts down what it measured of one size, target and so on; measuring that again replaces it,
+anything else stays. So a part can be cut off, and sizes can be measured on different days.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.measure import machine, markdown
+
+Record = dict[str, Any]
+
+
+class Results:
+    """The records of one part in a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Read what was kept before."""
+        self.folder, self.name = folder, name
+        self.path = folder / f"{name}.json"
+        self.records: list[Record] = (
+            json.loads(self.path.read_bytes()) if self.path.exists() else []
+        )
+
+    def keep(self, key: Record, numbers: Record) -> None:
+        """Put down what was measured under a key, in place of what was known of it."""
+        self.records = [r for r in self.records if not key.items() <= r.items()]
+        day = datetime.now(UTC).date().isoformat()
+        self.records.append({**key, **numbers, "measured_on": day, "machine": machine()})
+        self.records.sort(key=lambda r: [str(r.get(k)).rjust(12) for k in key])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.records, indent=1) + "\n", encoding="utf-8")
+
+    def of(self, **key: Any) -> list[Record]:
+        """Return the records that agree with a key."""
+        return [r for r in self.records if key.items() <= r.items()]
+
+    def one(self, **key: Any) -> Record | None:
+        """Return the record of a whole key, if it was measured."""
+        return next(iter(self.of(**key)), None)
+
+    def write(self, title: str, tables: Sequence[tuple[str, list[list[str]]]], notes: str) -> None:
+        """Write the tables, each under its heading."""
+        parts = [f"# {title}", ""]
+        for heading, rows in tables:
+            parts += [f"## {heading}", "", markdown(rows), ""]
+        machines = sorted({r["machine"] for r in self.records})
+        days = sorted({r["measured_on"] for r in self.records})
+        parts += [notes, "", f"Measured {' and '.join(dict.fromkeys((days[0], days[-1])))}. "
+                  f"Machine: {' | '.join(machines)}", ""]  # fmt: skip
+        (self.folder / f"{self.name}.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def millions(events: int) -> str:
+    """Write a number of events as people say it: 1 M, 100,000."""
+    return f"{events / 1e6:g} M" if events >= 1_000_000 else f"{events:,}"
