@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui lint bench docs clean
+.PHONY: help demo test ui lint bench faults docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ lint: $(STAMP)  ## ruff, mypy, sqlfluff and the contracts
 bench: $(STAMP)  ## speed beside what else there is, as ratios (hours; it says how many first)
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@$(BIN)/python -m tests.benchmarks
+
+faults: $(STAMP)  ## the long form of the proofs that nothing is lost under faults (hours)
+	@$(BIN)/python -m tests.faults --long
 
 docs: $(STAMP)  ## the catalogue of events and of models, into data/docs
 	@$(BIN)/tidemark contracts export --format markdown --out data/docs/events

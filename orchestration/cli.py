@@ -29,6 +29,7 @@ from orchestration.cli_erasure import erase
 from orchestration.cli_keys import keys
 from orchestration.cli_retention import retention
 from orchestration.console import Console, table
+from orchestration.outages import explained, in_a_line
 
 app = typer.Typer(
     help="Events in, trustworthy daily numbers out. Start with: ingest PATH, run, status.",
@@ -374,7 +375,7 @@ def main() -> None:
         _complain("stopped; nothing half-done was kept")
         code = INTERRUPTED
     except (UserError, SettingsError, ContractError, WarehouseBusy, WarehouseError) as error:
-        _complain(" ".join(str(error).split()))
+        _complain(explained(" ".join(str(error).split())))
         code = 1
     except UnicodeEncodeError:
         _complain("a setting holds bytes that are no UTF-8; write it in UTF-8")
@@ -383,10 +384,13 @@ def main() -> None:
         # Whoever read the output has seen enough.
         sys.stderr.close()
         code = 0
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        said = in_a_line(error)
+        if said is None and isinstance(error, OSError) and error.filename is not None:
+            said = f"{str(error.filename)[:200]}: {error.strerror}"
+        if said is None:
             raise
-        _complain(f"{str(error.filename)[:200]}: {error.strerror}")
+        _complain(said)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

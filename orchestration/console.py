@@ -27,7 +27,8 @@ class Console:
         """Print a line of the result."""
         if not self.quiet:
             self._clear()
-            print(text)
+            # Whoever reads a pipe, or what is left of a process, counts on what was said.
+            print(text, flush=True)
 
     def data(self, document: Any) -> None:
         """Print a result for a program, whatever else is quiet."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from ingest.errors import UserError
 from ingest.settings import STAFF, HashKey, Settings
 from ingest.warehouse import Warehouse, open_warehouse
+from orchestration.outages import NO_ROOM
 
 KEY_BYTES = 32
 
@@ -136,15 +137,36 @@ def _unseen(warehouse: Warehouse, version: str) -> int:
 def _write(out: Path, staff: HashKey, keys: Sequence[HashKey]) -> NewKeys:
     value = ",".join(f"{key.version}:{key.secret.hex()}" for key in (staff, *keys))
     try:
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        _write_whole(out, value + "\n")
     except FileExistsError:
         raise UserError(f"--out {out} exists; name a file that does not") from None
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            raise
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--out {out} cannot be written: {reason}") from None
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(value + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     return NewKeys(out, tuple(key.version for key in keys), keys[-1].version)
+
+
+def _write_whole(out: Path, text: str) -> None:
+    """Write a file that only its owner can read: all of it under its name, or nothing.
+
+    Raises:
+        FileExistsError: something has that name.
+
+    """
+    if out.is_symlink() or out.exists():
+        raise FileExistsError(out)
+    waiting = out.with_name(f".{out.name}.new")
+    # One that was killed has left it.
+    waiting.unlink(missing_ok=True)
+    try:
+        handle = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(waiting, out)
+    finally:
+        waiting.unlink(missing_ok=True)

@@ -229,14 +229,23 @@ def _refuse_closed(
             )
 
 
-def start_run(warehouse: Warehouse, plan: RunPlan, dagster_run_id: str | None) -> str:
-    """Write that a run began; whoever holds the lock and finds a run going on buries it."""
+def bury_runs(warehouse: Warehouse) -> None:
+    """End the runs that seem to go on; whoever holds the lock of runs knows that they do not.
+
+    One that was published had done everything but saying so.
+    """
+    published = "run_id in (select run_id from ops.publications)"
     warehouse.execute(
-        "update ops.etl_job_runs set status = 'failed', finished_at = ?, "
-        "error = 'the process of this run ended without a word (killed or crashed)' "
+        f"update ops.etl_job_runs set status = case when {published} then 'succeeded' "
+        f"else 'failed' end, finished_at = ?, error = case when {published} then null "
+        "else 'the process of this run ended without a word (killed or crashed)' end "
         "where status = 'running'",
         [now()],
     )
+
+
+def start_run(warehouse: Warehouse, plan: RunPlan, dagster_run_id: str | None) -> str:
+    """Write that a run began; the caller holds the lock of runs."""
     run_id = new_run_id()
     window = plan.window
     warehouse.execute(
@@ -304,8 +313,15 @@ def mark_checked(warehouse: Warehouse, run_id: str) -> None:
 
 
 def record_checks(warehouse: Warehouse, run_id: str, checks: Sequence[CheckRecord]) -> None:
-    """Write results of checks, failed ones too."""
+    """Write results of checks, failed ones too, in place of those of a first try of the step."""
     at = now()
+    for relation in sorted({c.relation for c in checks}):
+        these = [c.check for c in checks if c.relation == relation]
+        warehouse.execute(
+            "delete from ops.check_results where run_id = ? and relation = ? "
+            f'and "check" in ({", ".join("?" * len(these))})',
+            [run_id, relation, *these],
+        )
     names = ("run_id", "relation", "check", "status", "severity", "observed", "checked_at")
     warehouse.insert_many(
         "ops.check_results",

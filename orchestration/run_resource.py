@@ -44,6 +44,9 @@ class RunHandle:
             )
         except WarehouseBusy as error:
             raise dg.RetryRequested(max_retries=3, seconds_to_wait=60) from error
+        if context.retry_number:
+            # What went wrong the first time is in Dagster's log; the run goes by how it ends.
+            session.error = None
         try:
             if session.plan is None:
                 start, end = range_of(context)

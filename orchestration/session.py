@@ -63,7 +63,9 @@ class RunSession:
     def record(self, checks: list[CheckRecord]) -> None:
         """Keep results of checks, here and in the ledger."""
         assert self.run_id is not None
-        self.checks += checks
+        # A step that is tried again checks again.
+        again = {(check.relation, check.check) for check in checks}
+        self.checks = [c for c in self.checks if (c.relation, c.check) not in again] + checks
         ledger.record_checks(self.warehouse, self.run_id, checks)
 
     def say(self, text: str) -> None:
@@ -82,13 +84,13 @@ class RunSession:
             return
         self.error = self.error or error
         if self.blocked_by and not self.broken and self.publication is None:
-            self.finished = "blocked"
+            status = "blocked"
             self.error = self.error or refusal(self.blocked_by)
         else:
-            self.finished = "failed" if self.error else "succeeded"
-        ledger.finish_run(
-            self.warehouse, self.run_id, self.finished, rows=self.rows, error=self.error
-        )
+            status = "failed" if self.error else "succeeded"
+        ledger.finish_run(self.warehouse, self.run_id, status, rows=self.rows, error=self.error)
+        # Only now: what could not be written is written by the next call.
+        self.finished = status
 
     def close(self) -> None:
         """Finish what was not finished and let the next run have the warehouse."""
@@ -123,7 +125,7 @@ def open_session(
     wait_seconds: float = WAIT_SECONDS,
     notify: Callable[[str], None] | None = None,
 ) -> RunSession:
-    """Take the lock of runs and bring event dates to the business time zone.
+    """Take the lock of runs, end what was killed, bring event dates to the business time zone.
 
     Erasures that wait, were cut off, or were undone by an older backup are carried out first.
 
@@ -138,6 +140,7 @@ def open_session(
     try:
         if settings.target == "postgres":
             _lock_postgres(warehouse, wait_seconds, notify)
+        ledger.bury_runs(warehouse)
         ensure_timezone(warehouse, settings.timezone, notify=notify)
     except BaseException:
         warehouse.close()

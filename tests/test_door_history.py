@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -70,36 +68,6 @@ from ingest.settings import load_settings
 print("ready", flush=True)
 ingest_paths([Path(sys.argv[1])], settings=load_settings())
 """
-
-
-@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.85])
-def test_a_killed_load_leaves_all_or_nothing(
-    settings: Settings, tmp_path: Path, share: float
-) -> None:
-    count = 30_000
-    path = tmp_path / "many.ndjson"
-    path.write_bytes(b"\n".join(line() for _ in range(count)))
-    environment = {
-        **os.environ,
-        "TIDEMARK_HOME": str(settings.home),
-        "TIDEMARK_TARGET": settings.target,
-        "TIDEMARK_POSTGRES_URL": settings.postgres_url or "postgresql://unused",
-    }
-    command = [sys.executable, "-c", _CHILD, str(path)]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    child.stdout.readline()
-    time.sleep(3.0 * share)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    loaded = query(settings, "select count(*) as n from raw.events")[0]["n"]
-    assert loaded in (0, count)
-    assert query(settings, "select count(*) as n from ops.loads")[0]["n"] == (1 if loaded else 0)
-    result = load(settings, path)
-    assert result.status == ("already_loaded" if loaded else "loaded")
-    assert query(
-        settings, "select count(*) as n, count(distinct event_id) as d from raw.events"
-    ) == [{"n": count, "d": count}]
 
 
 def test_two_loads_at_once_give_the_events_of_one(settings: Settings, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -346,30 +344,6 @@ def test_runs_side_by_side_give_the_result_of_one(
     assert did == ["nothing to run"] * 3 + ["succeeded"]
     assert len(mart(settings)) == 2
     assert query(settings, "select count(*) as n from ops.publications") == [{"n": 1}]
-
-
-@pytest.mark.parametrize("after", [0.5, 2.5, 4.5])
-def test_killed_run_is_made_good_by_the_next(
-    duckdb_settings: Settings, project: Path, after: float
-) -> None:
-    settings = duckdb_settings
-    load(settings, 3, 4, 5)
-    child = start(settings)
-    deadline = time.monotonic() + 60
-    # The manifest is the first thing that a run leaves behind.
-    while not (settings.dbt_target_path / "fingerprint").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(after)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    summary = runs.run(settings)
-    assert summary.status in ("succeeded", "nothing", "published"), summary.error
-    assert [row["metric_date"].day for row in mart(settings)] == [3, 4, 5]
-    assert stale(settings) == []
-    assert query(settings, "select count(*) as n from ops.etl_job_runs where status = 'running'")[
-        0
-    ] == {"n": 0}
-    assert settings.published_path.exists()
 
 
 def test_the_lock_is_held_for_the_whole_run(settings: Settings) -> None:

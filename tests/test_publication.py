@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 from datetime import date
 from pathlib import Path
@@ -197,28 +196,6 @@ def test_readers_never_meet_a_lock_or_a_mixture(duckdb_settings: Settings) -> No
     assert reader.exitcode == 0
     assert seen
     assert all(events == users for events, users in seen)
-
-
-def test_publication_that_was_cut_off_is_made_good(
-    duckdb_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from orchestration import publish_duckdb
-
-    load(duckdb_settings, 3)
-    runs.run(duckdb_settings)
-    load(duckdb_settings, 4)
-
-    def cut(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(publish_duckdb, "_swap", cut)
-        with contextlib.suppress(KeyboardInterrupt):
-            runs.run(duckdb_settings)
-    assert events_by_day(duckdb_settings) == {3: 1}
-    summary = runs.run(duckdb_settings)
-    assert summary.status in ("published", "succeeded"), summary.error
-    assert events_by_day(duckdb_settings) == {3: 1, 4: 1}
 
 
 # -- Postgres: tables that stay ------------------------------------------------------------------

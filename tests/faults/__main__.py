@@ -1,0 +1,34 @@
+"""``python -m tests.faults [NAME ...] [--long]``: prove, and keep results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.faults import disk, fail_points, files, fuzz, kills, machine, together
+
+PROOFS = {
+    "kills": kills.run,
+    "fail_points": fail_points.run,
+    "disk": disk.run,
+    "together": together.run,
+    "fuzz": fuzz.run,
+    "files": files.run,
+    "machine": machine.run,
+}
+
+
+def main() -> int:
+    """Run what is asked for; 1 when anything did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*PROOFS, []], default=list(PROOFS))
+    parser.add_argument("--long", action="store_true", help="the long form, which takes hours")
+    chosen = parser.parse_args()
+    wrong = [f"{name}: {text}" for name in chosen.names for text in PROOFS[name](long=chosen.long)]
+    for text in wrong:
+        print(text, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

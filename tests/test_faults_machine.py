@@ -1,0 +1,126 @@
+"""The product against a plain model, the short form; and faults that it must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from ingest import loader
+from ingest.loader import Loader
+from ingest.warehouse import Warehouse
+from orchestration import erasure_rules, publish, retention
+from orchestration.erasure_rules import Rule
+from tests.faults.drawing import Draft, Drawing
+from tests.faults.machine import Bench, bench
+
+#: Seeds and steps of the short form; seed 0 is on Postgres.
+SEEDS, STEPS = range(5), 25
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Bench]:
+    with bench(tmp_path_factory.mktemp("machines"), postgres_server) as made:
+        yield made
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_product_is_what_the_model_says_after_every_step(ready: Bench, seed: int) -> None:
+    outcome = ready.seeded(seed, STEPS)
+    assert outcome.divergence is None, outcome.divergence
+
+
+def late_dates_stay_fresh() -> AbstractContextManager[Any]:
+    """A load that makes a date stale only when no later one was loaded before."""
+    really = loader.touch_partitions
+
+    def touch(warehouse: Warehouse, load_id: int, at: datetime) -> None:
+        before = dict(
+            warehouse.execute("select partition_date, last_event_load_id from ops.partitions")
+        )
+        really(warehouse, load_id, at)
+        for day in sorted(before)[:-1]:
+            warehouse.execute(
+                "update ops.partitions set last_event_load_id = ? where partition_date = ?",
+                [before[day], day],
+            )
+
+    return patch.object(loader, "touch_partitions", touch)
+
+
+def a_table_is_forgotten() -> AbstractContextManager[Any]:
+    """An erasure that leaves the days of users."""
+    forgotten = Rule(keeps={"user_id": "forgotten"})
+    return patch.dict(erasure_rules.RELATIONS, {"int_user_days": forgotten})
+
+
+def ids_are_forgotten() -> AbstractContextManager[Any]:
+    """A door that knows no event again."""
+    really = Loader.append
+
+    def append(self: Loader, *arguments: Any) -> Any:
+        self.warehouse.execute("delete from raw.event_ids")
+        return really(self, *arguments)
+
+    return patch.object(Loader, "append", append)
+
+
+def nothing_is_closed() -> AbstractContextManager[Any]:
+    """A retention that removes raw events and lets their dates be run again."""
+    really = retention._note
+
+    def note(warehouse: Warehouse, removals: Any) -> None:
+        really(warehouse, removals)
+        warehouse.execute("delete from ops.closed_dates")
+
+    return patch.object(retention, "_note", note)
+
+
+def loads_come_in_pieces() -> AbstractContextManager[Any]:
+    """Transactions that are none: what a crash leaves of a load stays."""
+    return patch.object(Warehouse, "transaction", lambda _: nullcontext())
+
+
+def stale_dates_are_published() -> AbstractContextManager[Any]:
+    """A gate that lets everything through."""
+    return patch.object(publish, "check_gate", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "seeds"),
+    [
+        (late_dates_stay_fresh, (12, 2, 11)),
+        (a_table_is_forgotten, (12, 11, 1)),
+        (ids_are_forgotten, (11, 12, 1)),
+        (nothing_is_closed, (163, 118, 145)),
+        (stale_dates_are_published, (268, 107, 158)),
+    ],
+)
+def test_a_few_machines_find_a_planted_fault(
+    ready: Bench, fault: Callable[[], AbstractContextManager[Any]], seeds: tuple[int, ...]
+) -> None:
+    with fault():
+        assert any(ready.machine(Drawing(s).steps(STEPS), seed=s).divergence for s in seeds)
+
+
+def test_a_crash_leaves_a_load_whole_or_not_at_all(ready: Bench) -> None:
+    draw = Drawing(1)
+    steps = [draw.step("ingest")]
+    steps += [("crash", "kill", place / 26, draw.step("ingest")) for place in range(8, 24, 2)]
+    outcome = ready.machine(steps, seed=1)
+    assert outcome.divergence is None, outcome.divergence
+    assert outcome.crashes["ingest kill"] > 3
+    with loads_come_in_pieces():
+        assert ready.machine(steps, seed=1).divergence
+
+
+def test_an_event_that_is_refused_does_not_win_over_another_of_its_id(ready: Bench) -> None:
+    theirs = Draft(1, 3, 9, 0, None, None, "web", 100, links=False)
+    others = Draft(1, 2, 9, 1, None, None, "web", 100, links=False)
+    steps = [("erase", "user", 0), ("ingest", [[theirs, theirs, others]])]
+    outcome = ready.machine(steps, seed=1)
+    assert outcome.divergence is None, outcome.divergence
