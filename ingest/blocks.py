@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ MAX_LINE_BYTES = 262_144
 MAX_DEPTH = 16
 
 #: Rows of other formats that are turned into lines at a time.
-ROWS_PER_BLOCK = 50_000
+ROWS_PER_BLOCK = 5_000
+
+#: ... and their bytes.
+BYTES_PER_BLOCK = 4 << 20
 
 #: Where several files are loaded together, a line number carries the file's place among them
 #: (its ordinal) above this many bits.
@@ -100,9 +104,37 @@ def merge_blocks(files: list[list[Block]]) -> Block:
     return Block(pa.concat_tables(tables or [NO_LINES()]), bad_lines, frozenset(doubtful))
 
 
+def gathered(blocks: Iterable[Block], size: int) -> Iterator[Block]:
+    """Put blocks of one file together until they have ``size`` bytes."""
+    waiting: list[Block] = []
+    weight = 0
+    for block in blocks:
+        waiting.append(block)
+        # A rejected line costs more than its bytes: a row and its objects.
+        weight += block.lines.nbytes + sum(len(bad.payload) + 500 for bad in block.bad_lines)
+        if weight < size:
+            continue
+        del block
+        whole, waiting, weight = _together(waiting), [], 0
+        yield whole
+        del whole
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(blocks: list[Block]) -> Block:
+    import pyarrow as pa
+
+    return Block(
+        pa.concat_tables([block.lines for block in blocks]),
+        [bad for block in blocks for bad in block.bad_lines],
+        frozenset().union(*(block.doubtful for block in blocks)),
+    )
+
+
 def NO_LINES() -> pa.Table:
     """Return a table of no lines."""
-    return _table([], [])
+    return as_table([], [])
 
 
 def whole_words(data: bytes, limit: int) -> bytes:
@@ -119,7 +151,8 @@ def too_large(number: int, line: bytes) -> BadLine:
     return BadLine(number, fault, whole_words(line, 2048))
 
 
-def _table(numbers: Any, lines: list[bytes]) -> pa.Table:
+def as_table(numbers: Any, lines: list[bytes]) -> pa.Table:
+    """Return lines that need no check, with their numbers."""
     import pyarrow as pa
 
     return pa.table(
@@ -173,9 +206,10 @@ def split_lines(data: bytes, first_number: int) -> Block:
             faults.setdefault(index, Fault("too_deep", None, detail))
     for index in np.unique(np.searchsorted(feeds, _trailing_commas(codes, folded))):
         suspects.add(int(index) + first_number)
-    blank = [
+    blank = np.flatnonzero(lengths <= 0).tolist()
+    blank += [
         int(index)
-        for index in np.flatnonzero(codes[offsets[:-1]] <= 32)
+        for index in np.flatnonzero((codes[offsets[:-1]] <= 32) & (lengths > 0))
         if not data[offsets[index] : offsets[index + 1]].strip(b" \t\r\n\x0b\x0c")
     ]
     bad_lines = [
@@ -196,6 +230,22 @@ def split_lines(data: bytes, first_number: int) -> Block:
     # Checked above: what is left is valid UTF-8, so the view needs no second look.
     table = table.set_column(1, "line", _as_text(table.column(1)))
     return Block(table, bad_lines, frozenset(suspects))
+
+
+def key_counts(lines: pa.ChunkedArray) -> np.ndarray:
+    """Count the keys in each of some lines of JSON; what merely looks like one counts as well."""
+    found = [np.zeros(0, dtype=np.int64)]
+    for chunk in lines.chunks:
+        if not len(chunk):
+            continue
+        _, places, data = chunk.buffers()
+        offsets = np.frombuffer(places, dtype=np.int32)[chunk.offset :][: len(chunk) + 1]
+        codes = np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]]
+        colons = np.flatnonzero(codes == 58)
+        before = codes[colons - 1]
+        colons = colons[(before == 34) | (before <= 32)]
+        found.append(np.diff(np.searchsorted(colons, offsets - offsets[0])))
+    return np.concatenate(found)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -237,7 +287,7 @@ def lines_as_block(numbers: list[int], lines: list[bytes], bad: list[BadLine]) -
     ``numbers`` are the line numbers of ``lines``; ``bad`` are lines rejected before.
     """
     if not lines:
-        return Block(_table([], []), bad)
+        return Block(as_table([], []), bad)
     import pyarrow as pa
 
     block = split_lines(b"\n".join(lines) + b"\n", 0)

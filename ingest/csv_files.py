@@ -9,19 +9,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import IO, Any
 
 import orjson
 
 from ingest.blocks import (
+    BYTES_PER_BLOCK,
     MAX_LINE_BYTES,
     ROWS_PER_BLOCK,
     BadLine,
     Block,
     UnreadableFile,
     lines_as_block,
+    whole_words,
 )
 from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, is_named
 from ingest.registry import Registry
@@ -31,6 +33,10 @@ _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
+#: Characters that are looked at of a line; more are too many for a row.
+_LINE_CHARACTERS = MAX_LINE_BYTES + 3
+
+
 class _PhysicalLines:
     """Feeds physical lines to a CSV reader and takes back those of a row that went wrong."""
 
@@ -38,19 +44,35 @@ class _PhysicalLines:
         self._stream = stream
         self._again: deque[str] = deque()
         self.taken: list[str] = []
+        self._size = 0
         self.number = 0
 
     def __iter__(self) -> _PhysicalLines:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._stream)
+        line = self._again.popleft() if self._again else self._stream.readline(_LINE_CHARACTERS)
+        if not line:
+            raise StopIteration
+        if self.taken and self._size + len(line) > MAX_LINE_BYTES:
+            self._again.appendleft(line)
+            raise csv.Error("a row has more than 262,144 bytes")
+        self._size += len(line)
+        if len(line) == _LINE_CHARACTERS and line[-1] not in "\r\n":
+            line = self._cut(line)
         self.taken.append(line)
         self.number += 1
         return line
 
+    def _cut(self, line: str) -> str:
+        """Skip the rest of a line that is too long to be looked at; the reader cannot take it."""
+        while (rest := self._stream.readline(_LINE_CHARACTERS)) and rest[-1] not in "\r\n":
+            pass
+        return line
+
     def start_row(self) -> None:
         self.taken = []
+        self._size = 0
 
     def give_back_all_but_first(self) -> None:
         self._again.extendleft(reversed(self.taken[1:]))
@@ -107,7 +129,12 @@ def csv_blocks(
         return
     except csv.Error as error:
         raise UnreadableFile(f"its header is no CSV: {error}") from None
+    if len(feed.taken[0]) > MAX_LINE_BYTES:
+        raise UnreadableFile(f"its header has more than {MAX_LINE_BYTES} characters")
     columns = [mapping.get(name.strip(), name.strip()) for name in header]
+    twice = sorted(name for name, count in Counter(columns).items() if name and count > 1)
+    if twice:
+        raise UnreadableFile(f"its header names {twice[0][:100]!r} twice")
     # A row that does not fit the header is kept as it stands, so not where one cell is a message.
     kept = MAX_LINE_BYTES
     if any(is_named(name.rpartition(".")[2], MESSAGE_KEYS | PERSONAL_KEYS) for name in columns):
@@ -115,6 +142,7 @@ def csv_blocks(
     numbers: list[int] = []
     lines: list[bytes] = []
     bad: list[BadLine] = []
+    weight = 0
     while True:
         feed.start_row()
         row, problem = _next_row(reader)
@@ -123,12 +151,16 @@ def csv_blocks(
         number = feed.number - len(feed.taken) + 1
         if row is not None and not row:
             continue
+        if len(feed.taken[0]) > MAX_LINE_BYTES:
+            problem = f"over {MAX_LINE_BYTES} characters"
         if row is not None and len(row) != len(columns):
             problem = f"the row has {len(row)} fields, the header has {len(columns)}"
         if problem is not None or row is None:
             feed.give_back_all_but_first()
             payload = feed.taken[0].encode("utf-8", "surrogateescape")
             code = "too_large" if len(payload) > MAX_LINE_BYTES else "malformed_json"
+            if code == "too_large":
+                payload = whole_words(payload, 2048)
             bad.append(BadLine(number, Fault(code, None, problem), payload[:kept]))
         else:
             fault = _row_fault(row)
@@ -138,9 +170,10 @@ def csv_blocks(
             else:
                 numbers.append(number)
                 lines.append(orjson.dumps(_csv_event(columns, row, registry)))
-        if len(lines) + len(bad) >= ROWS_PER_BLOCK:
+        weight += len(lines[-1]) if lines else 0
+        if weight >= BYTES_PER_BLOCK or len(lines) + len(bad) >= ROWS_PER_BLOCK:
             yield lines_as_block(numbers, lines, bad)
-            numbers, lines, bad = [], [], []
+            numbers, lines, bad, weight = [], [], [], 0
     if lines or bad:
         yield lines_as_block(numbers, lines, bad)
     if raw.cut:

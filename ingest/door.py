@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ingest.adapters import Adapter, adapter_named
@@ -22,7 +23,7 @@ from ingest.tombstones import take_over
 from ingest.warehouse import open_warehouse
 
 #: Small files are loaded together up to this many bytes (at a guess, decompressed) or files.
-GROUP_BYTES = 48 << 20
+GROUP_BYTES = 16 << 20
 GROUP_FILES = 500
 
 STANDARD_INPUT = Path("-")
@@ -54,6 +55,8 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
             )
         elif path.is_file():
             found.append(path)
+        elif path.exists():
+            raise UserError(f"{path} is no file or folder; to read a pipe, give - and redirect it")
         else:
             raise UserError(f"{path} does not exist; give files, folders, or - for standard input")
     return found
@@ -160,12 +163,12 @@ def _load_all(
         ensure_timezone(warehouse, settings.timezone, notify=notify)
         take_over(warehouse, settings)
         register_versions(warehouse)
-        loader = Loader(warehouse, settings, mapping=mapping, adapter=foreign)
-        for group in group_files(files):
-            for result in loader.load_files(group):
-                results.append(result)
-                if on_result:
-                    on_result(result)
+        with closing(Loader(warehouse, settings, mapping=mapping, adapter=foreign)) as loader:
+            for group in group_files(files):
+                for result in loader.load_files(group):
+                    results.append(result)
+                    if on_result:
+                        on_result(result)
     finally:
         warehouse.close()
     return results

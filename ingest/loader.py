@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ingest.adapters import ADAPTERS, Adapter
 from ingest.adapters.translation import translated
@@ -24,9 +27,11 @@ from ingest.blocks import (
     BadLine,
     Block,
     UnreadableFile,
+    gathered,
     merge_blocks,
 )
 from ingest.hash_links import HashMemory
+from ingest.memory import is_out_of_buffers
 from ingest.privacy import Pseudonyms
 from ingest.redacted_payload import quarantined_payload
 from ingest.redaction import readable_name, redact
@@ -36,8 +41,15 @@ from ingest.settings import Settings
 from ingest.shape import Fault
 from ingest.source_files import file_format, file_sha256, read_blocks, read_documents
 from ingest.tombstones import ErasedPersons, happened_at
-from ingest.typing_engine import Batch, TypingEngine
+from ingest.typing_engine import Batch, Feed, TypingEngine
 from ingest.warehouse import LOAD_LOCK, Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+#: Bytes of lines that are typed together: more needs more memory, less needs more statements.
+BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,7 @@ class Loader:
         self.mapping = mapping
         self.adapter = adapter
         self._last_load_id: int | None = None
+        self._feeds: dict[str, Feed] = {}
         self.warehouse = warehouse
         self.settings = settings
         self.registry = registry()
@@ -144,6 +157,10 @@ class Loader:
             spool=None if connection else settings.home / "spool",
         )
 
+    def close(self) -> None:
+        """Let go of what was opened beside the warehouse's connection."""
+        self.engine.close()
+
     @contextmanager
     def load_transaction(self) -> Iterator[None]:
         """All or nothing, one load at a time: load numbers come in the order they are seen in."""
@@ -156,16 +173,23 @@ class Loader:
             yield
 
     def load_files(self, paths: Sequence[Path]) -> list[LoadResult]:
-        """Load some files in one transaction; of a single one only a block is in memory."""
-        if len(paths) > 1:
-            return self._load(paths, streaming=False)
-        try:
-            return self._load(paths, streaming=True)
-        except UnreadableFile as error:
-            # Found out midway: what was loaded of it is rolled back, and that is noted.
-            with self.load_transaction():
-                name = readable_name(paths[0])
-                return [self._failed(name, f"{name}: {redact(str(error))}")]
+        """Load some files in one transaction; of a single one only a block is in memory.
+
+        What does not fit into DuckDB's buffers is rolled back and done again with more of them.
+        """
+        while True:
+            try:
+                return self._load(paths, streaming=len(paths) == 1)
+            except UnreadableFile as error:
+                if len(paths) > 1:
+                    raise
+                # Found out midway: what was loaded of it is rolled back, and that is noted.
+                with self.load_transaction():
+                    name = readable_name(paths[0])
+                    return [self._failed(name, f"{name}: {redact(str(error))}")]
+            except Exception as error:
+                if not is_out_of_buffers(error) or not self.engine.widen_buffers():
+                    raise
 
     def _load(self, paths: Sequence[Path], *, streaming: bool) -> list[LoadResult]:
         started = utc_now()
@@ -180,8 +204,10 @@ class Loader:
                     results[place] = opened
             if streaming:
                 for source in sources.values():
-                    for block in source.read():
+                    for block in gathered(source.read(), BLOCK_BYTES):
                         self._load_block(block, [source], started)
+                        # Not kept while the next one is read.
+                        del block
             elif sources:
                 together = list(sources.values())
                 self._load_block(
@@ -283,7 +309,7 @@ class Loader:
         Returns how many events were new, by ordinal (the place of their load after ``load_id``)
         and event date.
         """
-        if not batch.domains:
+        if not batch.first.num_rows:
             return {}
         append = self._append_duckdb if self.warehouse.target == "duckdb" else self._append_postgres
         counts = append(batch, load_id)
@@ -291,43 +317,57 @@ class Loader:
         return counts
 
     def _append_duckdb(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
+        import pyarrow as pa
+
         execute = self.warehouse.connection.execute
-        execute(
-            "create or replace temp table tide_new as "
-            "select line_number, event_id, event_date, domain from tide_first "
-            "anti join raw.event_ids using (event_id)"
-        )
-        counts = {
-            (ordinal, day): count
-            for ordinal, day, count in execute(
-                f"select line_number >> {ORDINAL_BITS}, event_date, count(*) from tide_new "
-                "group by all"
-            ).fetchall()
-        }
-        if not counts:
+        with self._shown("tide_first", batch.first):
+            new = execute(
+                "select line_number from tide_first "
+                "anti join raw.event_ids on event_ids.event_id = cast(tide_first.event_id as uuid)"
+            ).fetchnumpy()["line_number"]
+        numbers = batch.first.column("line_number").to_numpy()
+        fresh = batch.first.filter(pa.array(np.isin(numbers, new)))
+        if not fresh.num_rows:
             return {}
-        rows = " union all by name ".join(
-            f"({self.engine.typed_rows(domain, 'tide_new', load_id=load_id)})"
-            for domain in batch.domains
+        for domain in batch.lines:
+            rows = self.engine.typed_rows(batch, domain, new, load_id=load_id)
+            if rows.num_rows:
+                with self._shown(f"tide_{domain}", rows):
+                    execute(f"insert into raw.events by name select * from tide_{domain}")
+        with self._shown("tide_first", fresh):
+            execute("insert into raw.event_ids select cast(event_id as uuid) from tide_first")
+        days = zip(
+            (fresh.column("line_number").to_numpy() >> ORDINAL_BITS).tolist(),
+            fresh.column("event_date").to_pylist(),
+            strict=True,
         )
-        execute(f"insert into raw.events by name {rows}")
-        execute("insert into raw.event_ids select event_id from tide_new")
-        return counts
+        return dict(Counter(days))
+
+    @contextmanager
+    def _shown(self, name: str, table: pa.Table) -> Iterator[None]:
+        """Let the warehouse's connection see a table under a name for a while."""
+        if name not in self._feeds:
+            self._feeds[name] = Feed(table)
+            self.warehouse.connection.register(name, self._feeds[name])
+        self._feeds[name].table = table
+        try:
+            yield
+        finally:
+            self._feeds[name].table = table.slice(0, 0)
 
     def _append_postgres(self, batch: Batch, load_id: int) -> dict[tuple[int, date], int]:
         warehouse = self.warehouse
-        execute = self.engine.connection.execute
-        months = execute("select distinct strftime(event_date, '%Y-%m') from tide_first").fetchall()
-        ensure_month_partitions(warehouse, sorted(month for (month,) in months))
+        days = batch.first.column("event_date").unique().to_pylist()
+        ensure_month_partitions(warehouse, sorted({f"{day:%Y-%m}" for day in days}))
         warehouse.execute(
             f"create temp table if not exists tide_stage ({raw_columns_ddl('postgres')}) "
             "on commit drop"
         )
         warehouse.execute("truncate tide_stage")
-        for domain in batch.domains:
-            self._copy_to_postgres(
-                domain, self.engine.typed_rows(domain, "tide_first", load_id=load_id)
-            )
+        chosen = batch.first.column("line_number").to_numpy()
+        for domain in batch.lines:
+            rows = self.engine.typed_rows(batch, domain, chosen, load_id=load_id)
+            self._copy_to_postgres(domain, rows)
         columns = ", ".join(f'"{name}"' for name in self.registry.raw_columns())
         staged = ", ".join(f'tide_stage."{name}"' for name in self.registry.raw_columns())
         rows = warehouse.execute(
@@ -351,15 +391,18 @@ class Loader:
         )
         return {(number - load_id, day): count for number, day, count in rows}
 
-    def _copy_to_postgres(self, domain: str, rows: str) -> None:
+    def _copy_to_postgres(self, domain: str, rows: pa.Table) -> None:
+        if not rows.num_rows:
+            return
         spool = self.settings.home / "spool" / str(os.getpid())
         spool.mkdir(parents=True, exist_ok=True)
         path = spool / f"{domain}.csv"
         quoted_path = str(path).replace("'", "''")
-        names = ", ".join(f'"{name}"' for name in self.engine.columns(domain))
+        names = ", ".join(f'"{name}"' for name in rows.column_names)
         try:
+            self.engine.connection.register("tide_typed", rows)
             self.engine.connection.execute(
-                f"copy ({rows}) to '{quoted_path}' (format csv, header false)"
+                f"copy (from tide_typed) to '{quoted_path}' (format csv, header false)"
             )
             cursor = self.warehouse.connection.cursor()
             with (
@@ -369,6 +412,7 @@ class Loader:
                 while chunk := stream.read(1 << 20):
                     copy.write(chunk)
         finally:
+            self.engine.connection.unregister("tide_typed")
             path.unlink(missing_ok=True)
 
     def _reject(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,6 +18,7 @@ from typing import Any
 import orjson
 
 from ingest.blocks import (
+    BYTES_PER_BLOCK,
     ROWS_PER_BLOCK,
     BadLine,
     Block,
@@ -39,13 +41,20 @@ def parquet_blocks(path: Path) -> Iterator[Block]:
 
     number = 0
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as source:
+        # Buffered: a page at a time, where else a whole column of a row group would be read.
+        with pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True) as source:
+            names = source.schema_arrow.names
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
+            if twice:
+                raise UnreadableFile(f"it has two columns {twice[0][:100]!r}")
             groups = source.metadata.num_row_groups
             claimed = sum(source.metadata.row_group(g).total_byte_size for g in range(groups))
             size = path.stat().st_size
             if claimed > BOMB_BYTES and claimed > BOMB_RATIO * size:
                 raise UnreadableFile(f"it claims {claimed} bytes in a file of {size}")
-            for batch in source.iter_batches(batch_size=ROWS_PER_BLOCK // 5):
+            row_bytes = claimed // max(source.metadata.num_rows, 1) + 1
+            rows = max(1, min(ROWS_PER_BLOCK, BYTES_PER_BLOCK // row_bytes))
+            for batch in source.iter_batches(batch_size=rows):
                 lines, numbers, bad = [], [], []
                 for row in batch.to_pylist():
                     number += 1

@@ -6,6 +6,7 @@ What is kept of a rejected input is decided in ``ingest.redacted_payload``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +119,7 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
     warehouse = open_warehouse(settings)
     try:
         take_over(warehouse, settings)
-        loader = Loader(warehouse, settings, mapping={})
-        with loader.load_transaction():
+        with closing(Loader(warehouse, settings, mapping={})) as loader, loader.load_transaction():
             return _replay(loader, selection)
     finally:
         warehouse.close()

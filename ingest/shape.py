@@ -39,6 +39,11 @@ _MATCHES: dict[str, frozenset[str]] = {
     "object": frozenset({"NULL", "JSON"}),
 }
 
+#: Types whose values the typing parser reads as strictly as any other.
+_CERTAIN = ("VARCHAR", "UBIGINT", "BIGINT", "BOOLEAN", "NULL")
+
+_KEY_LIKE = re.compile(rb'["\x00-\x20]:')
+
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -70,6 +75,48 @@ def _mistyped(field: Field, structure: Any) -> bool:
     if isinstance(structure, dict):
         return field.type != "object"
     return structure not in _MATCHES[field.type]
+
+
+def certain_keys(structure_text: str) -> int:
+    """Count the keys that DuckDB's json_structure shows.
+
+    -1 where an array holds what its parser takes although it may be no JSON (NaN, infinity): the
+    line has to be looked at by the strict one.
+    """
+    return _certain_keys(json.loads(structure_text))
+
+
+def _certain_keys(structure: Any) -> int:
+    if isinstance(structure, dict):
+        counts = [_certain_keys(kind) for kind in structure.values()]
+        return -1 if -1 in counts else len(counts) + sum(counts)
+    if isinstance(structure, list):
+        return 0 if all(kind in _CERTAIN for kind in structure) else -1
+    return 0
+
+
+def _keys(document: Any) -> int:
+    if isinstance(document, dict):
+        return len(document) + sum(map(_keys, document.values()))
+    return sum(map(_keys, document)) if isinstance(document, list) else 0
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
+
+
+def repeats_a_key(line: bytes, document: Any) -> bool:
+    """Tell whether an object of a line, which reads as ``document``, has one key twice."""
+    if len(_KEY_LIKE.findall(line)) <= _keys(document):
+        return False
+    try:
+        json.loads(line, object_pairs_hook=_unique)
+    except ValueError:
+        return True
+    return False
 
 
 def judge(
@@ -141,6 +188,8 @@ class Shaper:
             return Fault("malformed_json", None, f"not valid JSON: {str(error)[:120]}")
         if not isinstance(document, dict):
             return Fault("not_an_object", None, "a line must hold one JSON object")
+        if repeats_a_key(line, document):
+            return Fault("malformed_json", None, "an object has one key twice")
         canonical, unknown = self.reshape(document)
         return orjson.dumps(canonical), unknown
 

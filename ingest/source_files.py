@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import orjson
 
 from ingest.blocks import (
@@ -26,7 +27,14 @@ from ingest.blocks import (
 )
 from ingest.registry import Registry
 
-BLOCK_BYTES = 48 << 20
+#: Bytes that are read and looked at together; what is computed of them stays near the processor.
+PIECE_BYTES = 2 << 20
+
+#: Lines that are looked at together: there may be a million blank ones in few bytes.
+PIECE_LINES = 100_000
+
+#: A file that is one JSON value is read as a whole up to this size.
+DOCUMENT_BYTES = 48 << 20
 
 #: Decompressed size at which a file of suspicious ratio is refused.
 BOMB_BYTES = 1 << 30
@@ -56,7 +64,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield from _gzip_chunks(stream, path)
             return
         stream.seek(0)
-        while chunk := stream.read(BLOCK_BYTES):
+        while chunk := stream.read(PIECE_BYTES):
             yield chunk
 
 
@@ -77,7 +85,7 @@ def _gzip_chunks(stream: IO[bytes], path: Path) -> Iterator[bytes]:
         if not pending:
             raise EOFError("the file is cut short")
         try:
-            data = inflater.decompress(pending, BLOCK_BYTES)
+            data = inflater.decompress(pending, PIECE_BYTES)
         except zlib.error as error:
             raise UnreadableFile(f"the gzip data is damaged: {error}") from None
         produced += len(data)
@@ -94,7 +102,7 @@ def _gzip_chunks(stream: IO[bytes], path: Path) -> Iterator[bytes]:
 
 
 def read_blocks(path: Path, registry: Registry, mapping: dict[str, str]) -> Iterator[Block]:
-    """Yield a file's lines in blocks of bounded size.
+    """Yield a file's lines in blocks of a few megabytes.
 
     ``mapping`` renames CSV columns to envelope fields or ``properties.x``.
 
@@ -134,7 +142,7 @@ def read_documents(path: Path) -> Iterator[Block]:
     cut: EOFError | None = None
     try:
         # Usually the first line tells; else all of it is needed to tell (if it is not too much).
-        while not _starts_with_a_document(head) and sum(map(len, head)) <= BLOCK_BYTES:
+        while not _starts_with_a_document(head) and sum(map(len, head)) <= DOCUMENT_BYTES:
             head.append(next(chunks))
     except StopIteration:
         whole = _whole_documents(b"".join(head))
@@ -207,9 +215,16 @@ def _line_blocks(chunks: Iterator[bytes]) -> Iterator[Block]:
         end = data.rfind(b"\n") + 1
         carry = data[end:]
         if end:
-            block = split_lines(data[:end] if carry else data, number)
-            number += data.count(b"\n", 0, end)
-            yield block
+            if carry:
+                data = data[:end]
+            # Not kept while the lines are loaded.
+            del chunk
+            for piece in _pieces(data):
+                lines = piece.count(b"\n")
+                yield split_lines(piece, number)
+                number += lines
+                del piece
+        del data
         if len(carry) > MAX_LINE_BYTES + 1:
             yield Block(NO_LINES(), [too_large(number, carry)])
             carry = b""
@@ -219,3 +234,18 @@ def _line_blocks(chunks: Iterator[bytes]) -> Iterator[Block]:
             yield split_lines(carry + b"\n", number)
         return
     raise cut
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Cut whole lines into pieces of not too many lines."""
+    if data.count(b"\n") <= PIECE_LINES:
+        yield data
+        return
+    feeds = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10).astype(np.int32)
+    ends = [*(feeds[PIECE_LINES - 1 :: PIECE_LINES] + 1).tolist(), len(data)]
+    del feeds
+    start = 0
+    for end in ends:
+        if end > start:
+            yield data[start:end]
+        start = end

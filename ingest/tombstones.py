@@ -11,18 +11,21 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ingest.privacy import Pseudonyms
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Types of identity_map: an identifier is the pair of its type and its value.
 IDENTIFIER_TYPES = ("user_id", "anonymous_id", "phone_hash", "email_hash")
@@ -258,35 +261,29 @@ class ErasedPersons:
     def _forms(self, value: str) -> set[str]:
         return {value, *(pseudonyms.of(value) for pseudonyms in self._pseudonyms)}
 
-    def refuse(self, connection: Any, domains: Sequence[str]) -> dict[int, int]:
-        """Take events of erased persons out of ``tide_first``; return how many, by ordinal.
+    def find(self, connection: Any, lines: pa.Table) -> tuple[Any, pa.Table]:
+        """Find events of erased persons among canonical lines (line_number, event_name, line).
 
-        An event whose user key is an erased person's goes; one that merely names such a person
-        beside another one's user key loses the name. ``connection`` is that of the typing engine.
+        Returns the line_numbers of events whose user key is an erased person's: they go. Those
+        that merely name such a person beside another one's user key come back as lines without
+        the name. ``connection`` is that of the typing engine.
         """
-        from ingest.blocks import ORDINAL_BITS
-
-        if not self.known:
-            return {}
-        self._hand_over(connection)
-        if not self._find(connection):
-            return {}
-        dropped = connection.execute(
-            f"select line_number >> {ORDINAL_BITS}, count(*) from tide_first "
-            "where line_number in (select line_number from tide_erased where drops) group by all"
-        ).fetchall()
-        connection.execute(
-            "delete from tide_first "
-            "where line_number in (select line_number from tide_erased where drops)"
-        )
-        for domain in domains:
-            connection.execute(
-                f"update tide_canonical_{domain} set line = "
+        connection.register("tide_canonical", lines)
+        try:
+            self._hand_over(connection)
+            if not self._find(connection):
+                return [], lines.slice(0, 0)
+            dropped = connection.execute("select line_number from tide_erased where drops")
+            numbers = dropped.fetchnumpy()["line_number"]
+            patched = connection.execute(
+                "select line_number, event_name, cast("
                 "json_merge_patch(json_merge_patch(line, envelope_patch), properties_patch) "
-                "from tide_erased where not drops "
-                f"and tide_canonical_{domain}.line_number = tide_erased.line_number"
+                "as varchar) as line from tide_canonical "
+                "inner join tide_erased using (line_number) where not drops"
             )
-        return dict(dropped)
+            return numbers, patched.to_arrow_table()
+        finally:
+            connection.unregister("tide_canonical")
 
     def _hand_over(self, connection: Any) -> None:
         if self._handed_over == self.known:

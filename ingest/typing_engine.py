@@ -1,7 +1,7 @@
 """The typing engine: blocks of lines into typed, judged tables, in DuckDB, for either target.
 
 The engine recognises canonical lines by their structure, has the others reshaped, and runs the
-statement of each domain. What is kept of the result is decided by ``ingest.door``.
+statements of each domain. What is kept of the result is decided by ``ingest.loader``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
-from ingest.blocks import ORDINAL_BITS, BadLine, Block, split_lines
+from ingest.blocks import ORDINAL_BITS, BadLine, Block, as_table, key_counts
+from ingest.memory import DUCKDB_BUFFERS, give_back_at_once
 from ingest.privacy import Pseudonyms
 from ingest.redaction import REMOVED, redact, redact_tree, redact_url
 from ingest.registry import Registry
-from ingest.shape import Fault, Shaper, judge
+from ingest.shape import Fault, Shaper, certain_keys, judge
 from ingest.tombstones import ErasedPersons
 from ingest.user_agents import parse_device
 from ingest.validation import SETUP, DomainStatement, quoted
@@ -30,15 +33,47 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What became of a block: the tables ``tide_canonical`` and ``tide_first`` in the engine.
+class Feed:
+    """A relation of DuckDB whose rows are whatever table it holds when a statement is executed.
 
-    ``tide_first`` has line_number, event_id, event_date and domain of the first valid line of
-    each event_id. Unknown properties are counted by the ordinal of the file, event and name.
+    The catalogue never changes, so that prepared statements stay prepared: planning the statements
+    of all domains costs more than a block of some thousand lines. A table within the transaction
+    of a load would keep its memory until that ends.
     """
 
-    domains: list[str]
+    def __init__(self, table: pa.Table) -> None:
+        """Hold a table; those that follow have its columns."""
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Give the table to DuckDB (the protocol of Arrow's stream)."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+_HEADS = """
+select
+    case when sound then json_extract_string(line, '$.event_name') end as event_name,
+    case when sound then json_structure(line) end as structure
+from (select line, json_valid(line) as sound from tide_given)
+"""
+
+_UNSOUND = Fault("malformed_json", None, "not valid JSON")
+
+#: Rows for which DuckDB allocates the buffers of a result: by default a million for each column.
+_ROWS_PER_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of a block.
+
+    ``lines`` has the canonical lines of each domain (line_number, event_name, line); ``first``
+    has line_number, event_id, event_date of the first valid line of each event_id. Unknown
+    properties are counted by the ordinal of the file, event and name.
+    """
+
+    lines: dict[str, pa.Table]
+    first: pa.Table
     rejected: list[BadLine]
     unknown_properties: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     #: Events that were refused because they are of erased persons, by the ordinal of the file.
@@ -46,7 +81,7 @@ class Batch:
 
 
 class TypingEngine:
-    """Types and judges lines on a DuckDB connection (one of its own when none is given)."""
+    """Types and judges lines in a DuckDB instance (one of its own when no connection is given)."""
 
     def __init__(
         self,
@@ -64,20 +99,49 @@ class TypingEngine:
         its own database.
         """
         import duckdb
+        import pyarrow as pa
 
-        self.connection: Any = connection or duckdb.connect()
+        give_back_at_once()
+        instance: Any = connection or duckdb.connect()
+        #: For what is not prepared: creating anything here leaves the prepared statements alone.
+        self.connection: Any = instance.cursor()
+        self._prepared: Any = instance.cursor()
+        self._measures = list(DUCKDB_BUFFERS)
+        own = self.connection.execute("select current_setting('memory_limit')").fetchone()
+        self._own_measure = str(own[0])
         self._confine(spool)
         self._registry = registry
         self._shaper = Shaper(registry, pseudonyms)
         self._timezone = timezone
         self._erased = erased
         self._statements: dict[str, DomainStatement] = {}
-        self._parsed_agents: set[str] = set()
+        self._names: set[str] = set()
         self._judged: dict[tuple[str | None, str, bool], Fault | None] = {}
         #: Answers of the functions for the block at hand: what DuckDB makes of them may point into
         #: their memory after it let go of them (seen in 1.5 where CASE takes rows from several).
         self._answers: list[Any] = []
         self._create_functions(pseudonyms)
+        numbered = [("line_number", pa.int64())]
+        self._given = Feed(pa.schema([*numbered, ("line", pa.string())]).empty_table())
+        named = [*numbered, ("event_name", pa.string()), ("line", pa.string())]
+        self._lines = Feed(pa.schema(named).empty_table())
+        self._prepared.register("tide_given", self._given)
+        self._prepared.register("tide_lines", self._lines)
+
+    def close(self) -> None:
+        """Let go of the connections: as long as one is open, DuckDB holds its file's lock."""
+        self._prepared.close()
+        self.connection.close()
+
+    def widen_buffers(self) -> bool:
+        """Give DuckDB the next larger measure of memory; False when there is none."""
+        if not self._measures:
+            return False
+        measure = self._measures.pop(0)
+        # Not RESET, which leaves the buffers as they are (seen in 1.5).
+        limit = self._own_measure if measure is None else f"{measure}MiB"
+        self.connection.execute(f"set memory_limit = '{limit}'")
+        return True
 
     def columns(self, domain: str) -> tuple[str, ...]:
         """Columns of raw.events that a domain's table fills."""
@@ -90,8 +154,14 @@ class TypingEngine:
 
     def _confine(self, spool: Path | None) -> None:
         """Keep what users send away from files, the network and extensions, for good."""
+        self.widen_buffers()
+        # Rows of a load wait in memory for so many row groups (of 122,880) before they are written.
+        self.connection.execute("set write_buffer_row_group_count = 1")
+        # What the allocator keeps for later is memory all the same.
+        self.connection.execute("set allocator_flush_threshold = '8MB'")
         if spool is not None:
             self.connection.execute(f"set allowed_directories = [{quoted(str(spool))}]")
+            self.connection.execute(f"set temp_directory = {quoted(str(spool))}")
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions",
                         "allow_community_extensions", "enable_external_access"):  # fmt: skip
             self.connection.execute(f"set {setting} = false")
@@ -106,83 +176,66 @@ class TypingEngine:
             "tm_redact": redact,
             "tm_redact_url": redact_url,
             "tm_redact_json": redact_json,
+            "tm_device": _device,
         }
         for name, function in functions.items():
             lifted = _by_value(function, self._answers)
-            self.connection.create_function(name, lifted, ["VARCHAR"], "VARCHAR", type="arrow")
+            self._prepared.create_function(name, lifted, ["VARCHAR"], "VARCHAR", type="arrow")
         # Measured: a second thread doubles the CPU of appends to a table this wide, and gains no
         # time, because every thread fills row groups of its own.
         self.connection.execute("set threads = 1")
         self.connection.execute(SETUP)
+        self._prepared.execute(SETUP)
 
     def type_block(self, block: Block, *, load_id: int, received_at: datetime) -> Batch:
         """Type and judge the lines of a block; ``received_at`` is UTC."""
+        import pyarrow as pa
+
         self._answers.clear()
         rejected = list(block.bad_lines)
         unknown: Counter[tuple[int, str, str]] = Counter()
-        self._recognise(block, rejected, unknown)
-        names = self._rows("select distinct event_name from tide_canonical")
-        domains = sorted({self._registry.events[name].domain for (name,) in names})
-        if not domains:
-            return Batch([], rejected, unknown)
-        self._parse_devices()
-        for domain in domains:
-            # Full vectors: lines of a domain scattered over all vectors cost three times as much.
-            events = ", ".join(quoted(event.name) for event in self._registry.events_of(domain))
-            self._execute(
-                f"create or replace temp table tide_canonical_{domain} as "
-                f"select * from tide_canonical where event_name in ({events})"
-            )
+        canonical = self._recognise(block, rejected, unknown)
+        lines = self._by_domain(canonical)
         received = f"timestamp '{received_at:%Y-%m-%d %H:%M:%S.%f}'"
-        judging = " union all ".join(
-            f"({self._statement(domain).judging})".replace("$lines", f"tide_canonical_{domain}")
-            for domain in domains
-        )
-        judging = judging.replace("$load_id", str(load_id)).replace("$received_at", received)
-        self._execute(f"create or replace temp table tide_judged as {judging}")
-        self._execute(
-            """
-            create or replace temp table tide_first as
-            select line_number, event_id, event_date, domain
-            from tide_judged
-            where fault is null
-            qualify row_number() over (partition by event_id order by line_number) = 1
-            """
-        )
-        rejected.extend(self._faults())
-        refused = self._erased.refuse(self.connection, domains) if self._erased else {}
-        return Batch(domains, rejected, unknown, refused)
+        judged = []
+        for domain, part in lines.items():
+            self._lines.table = part
+            verdicts = self._run(f"judge_{domain}", f"received_at := {received}")
+            faulty = verdicts.column("fault").is_valid()
+            if verdicts.column("fault").null_count < verdicts.num_rows:
+                rejected.extend(_faults(verdicts.filter(faulty), part))
+                verdicts = verdicts.filter(verdicts.column("fault").is_null())
+            judged.append(verdicts.select(["line_number", "event_id", "event_date"]))
+        sound = pa.concat_tables(judged) if judged else _NOTHING()
+        erased: dict[int, int] = {}
+        if self._erased and sound.num_rows:
+            # Before the first of an id is chosen: one that is refused does not win over another.
+            sound, lines, erased = self._refuse_erased(canonical, sound, lines)
+        return Batch(lines, _first_of_each(sound), rejected, unknown, erased)
 
-    def typed_rows(self, domain: str, chosen: str, *, load_id: int) -> str:
-        """Return the query of a domain's typed rows.
+    def typed_rows(self, batch: Batch, domain: str, chosen: Any, *, load_id: int) -> pa.Table:
+        """Return the typed rows of a domain's lines, with the columns ``columns(domain)``.
 
-        ``chosen`` names a table with the line_numbers that are wanted; the columns that come out
-        are those of ``columns(domain)``, in that order.
+        ``chosen`` has the line_numbers that are wanted, of any domain.
         """
-        lines = f"tide_canonical_{domain}"
-        all_lines = self._rows(f"select count(*) from {lines}")
-        wanted = self._rows(f"select count(*) from {chosen} where domain = {quoted(domain)}")
-        if all_lines != wanted:
-            lines = f"(select * from {lines} semi join {chosen} using (line_number))"
-        sql = self._statement(domain).typing.replace("$load_id", str(load_id))
-        return sql.replace("$lines", lines)
+        import pyarrow as pa
+
+        lines = batch.lines[domain]
+        wanted = np.isin(lines.column("line_number").to_numpy(), chosen)
+        self._lines.table = lines if wanted.all() else lines.filter(pa.array(wanted))
+        return self._run(f"type_{domain}", f"load_id := {int(load_id)}::bigint")
 
     def _recognise(
         self, block: Block, rejected: list[BadLine], unknown: Counter[tuple[int, str, str]]
-    ) -> None:
-        """Fill tide_canonical with canonical lines, reshaping those that are not."""
-        self._execute("create or replace temp table tide_canonical (line_number bigint, "
-                      "event_name varchar, line varchar)")  # fmt: skip
-        if not block.lines.num_rows:
-            return
-        doubtful = set(block.doubtful)
-        odd = self._take(block.lines, doubtful)
-        if not odd:
-            return
+    ) -> pa.Table:
+        """Return the canonical lines of a block, after reshaping those that are not."""
+        import pyarrow as pa
+
+        taken, odd = self._take(block.lines, block.doubtful)
         lines: list[bytes] = []
         numbers: list[int] = []
         originals: dict[int, bytes] = {}
-        for number, line in odd:
+        for number, line, _ in odd:
             original = line.encode()
             shaped = self._shaper.reshape_line(original)
             if isinstance(shaped, Fault):
@@ -197,129 +250,172 @@ class TypingEngine:
                 ordinal = number >> ORDINAL_BITS
                 unknown.update((ordinal, _shown_name(event_name), name) for name in names)
         if not lines:
-            return
-        import pyarrow as pa
-
-        table = split_lines(b"\n".join(lines) + b"\n", 0).lines
-        table = table.set_column(0, "line_number", pa.array(numbers, pa.int64()))
-        for number, fault in self._take(table, set(), final=True):
+            return taken
+        # Not checked again: a group that was moved into ``extra`` is a level deeper than it came.
+        reshaped, wrong = self._take(as_table(numbers, lines), frozenset(), final=True)
+        for number, _, fault in wrong:
             rejected.append(BadLine(number, fault, originals[number]))
+        return pa.concat_tables([taken, reshaped])
 
     def _take(
-        self, lines: pa.Table, doubtful: set[int], *, final: bool = False
-    ) -> list[tuple[int, Any]]:
-        """Add the canonical ones of some lines to tide_canonical and return the others.
+        self, lines: pa.Table, doubtful: frozenset[int], *, final: bool = False
+    ) -> tuple[pa.Table, list[tuple[int, str, Any]]]:
+        """Tell canonical lines from others.
 
-        The others come as (line_number, line), or with ``final`` as (line_number, fault).
+        Returns the canonical ones with their event_name, and the others as (line_number, line,
+        fault); ``final`` says that they are reshaped already.
         """
-        self.connection.register("tide_lines", lines)
-        self._execute(
-            """
-            create or replace temp table tide_head as
-            select
-                line_number,
-                line,
-                case when sound then json_extract_string(line, '$.event_name') end as event_name,
-                case when sound then json_structure(line) end as structure
-            from (select line_number, line, json_valid(line) as sound from tide_lines)
-            """
-        )
-        self.connection.unregister("tide_lines")
-        shapes = self._rows("select distinct event_name, structure from tide_head")
-        odd: dict[tuple[str | None, str | None], Fault | None] = {}
-        for event_name, structure in shapes:
-            if structure is None:
-                odd[event_name, structure] = None
-                continue
-            key = (event_name, structure, final)
-            if key not in self._judged:
-                self._judged[key] = judge(self._registry, event_name, structure, reshaped=final)
-            if self._judged[key] is not None:
-                odd[event_name, structure] = self._judged[key]
-        if not odd and not doubtful:
-            self._execute(
-                "insert into tide_canonical select line_number, event_name, line from tide_head"
-            )
-            return []
         import pyarrow as pa
 
-        keys = list(odd)
-        self.connection.register(
-            "tide_odd",
-            pa.table(
-                {
-                    "event_name": pa.array([k[0] for k in keys], pa.string()),
-                    "structure": pa.array([k[1] for k in keys], pa.string()),
-                }
-            ),
-        )
-        self.connection.register(
-            "tide_doubtful", pa.table({"line_number": pa.array(sorted(doubtful), pa.int64())})
-        )
-        self._execute(
-            """
-            create or replace temp table tide_other as
-            select tide_head.*
-            from tide_head
-            where line_number in (select line_number from tide_doubtful)
-            or exists (
-                select 1 from tide_odd
-                where tide_odd.event_name is not distinct from tide_head.event_name
-                and tide_odd.structure is not distinct from tide_head.structure
+        self._given.table = lines
+        heads = self._run("heads")
+        names = heads.column("event_name").combine_chunks().dictionary_encode()
+        shapes = heads.column("structure").combine_chunks().dictionary_encode()
+        width = len(shapes.dictionary) + 1
+        codes = _codes(names) * width + _codes(shapes)
+        known_names = [*names.dictionary.to_pylist(), None]
+        known_shapes = [*shapes.dictionary.to_pylist(), None]
+        distinct, places = np.unique(codes, return_inverse=True)
+        faults: list[Fault | None] = []
+        keys: list[int] = []
+        for code in distinct.tolist():
+            shape = known_shapes[code % width]
+            fault: Fault | None = _UNSOUND
+            keys.append(0)
+            if shape is not None:
+                keys[-1] = certain_keys(shape)
+                key = (known_names[code // width], shape, final)
+                if key not in self._judged:
+                    self._judged[key] = judge(self._registry, key[0], shape, reshaped=final)
+                fault = self._judged[key]
+            faults.append(fault)
+        odd = np.array([fault is not None for fault in faults], dtype=bool)[places]
+        if not final:
+            # DuckDB takes the first of two values of one key, other parsers the last.
+            odd |= key_counts(lines.column("line")) > np.array(keys, dtype=np.int64)[places]
+        if doubtful:
+            odd |= np.isin(lines.column("line_number").to_numpy(), list(doubtful))
+        taken = lines.add_column(1, "event_name", heads.column("event_name"))
+        if not odd.any():
+            return taken, []
+        mask = pa.array(odd)
+        others = lines.filter(mask)
+        return taken.filter(pa.array(~odd)), [
+            (number, line, faults[place])
+            for number, line, place in zip(
+                others.column("line_number").to_pylist(),
+                others.column("line").to_pylist(),
+                places[odd].tolist(),
+                strict=True,
             )
-            """
-        )
-        self._execute(
-            "insert into tide_canonical select line_number, event_name, line from tide_head "
-            "anti join tide_other using (line_number)"
-        )
-        others = self._rows(
-            "select line_number, line, event_name, structure from tide_other order by line_number"
-        )
-        self.connection.unregister("tide_odd")
-        self.connection.unregister("tide_doubtful")
-        if final:
-            return [(number, odd[name, shape]) for number, _, name, shape in others]
-        return [(number, line) for number, line, _, _ in others]
+        ]
 
-    def _parse_devices(self) -> None:
-        """Fill tide_devices with the user agents of tide_canonical, each parsed once."""
-        found = self._rows(
-            "select distinct json_extract_string(line, '$.context.user_agent') "
-            "from tide_canonical where contains(line, '\"user_agent\"')"
-        )
-        agents = [agent for (agent,) in found if agent and agent not in self._parsed_agents]
-        if not agents:
-            return
-        self._parsed_agents.update(agents)
-        rows = [[agent, *parse_device(agent)] for agent in agents]
-        self.connection.executemany("insert into tide_devices values (?, ?, ?, ?)", rows)
+    def _by_domain(self, lines: pa.Table) -> dict[str, pa.Table]:
+        """Split lines by the domain of their event, domains in order."""
+        import pyarrow as pa
 
-    def _faults(self) -> list[BadLine]:
-        if not self._rows("select 1 from tide_judged where fault is not null limit 1"):
-            return []
-        rows = self._rows(
-            "select line_number, fault, line from tide_judged "
-            "inner join tide_canonical using (line_number) where fault is not null"
-        )
-        found = []
-        for number, text, line in rows:
-            payload = line.encode()
-            code, name, detail = text.split("|", 2)
-            fault = Fault(code, name, detail)
-            try:
-                orjson.loads(payload)
-            except orjson.JSONDecodeError as error:
-                # The typing parser is lenient (NaN, trailing commas); the strict one decides.
-                fault = Fault("malformed_json", None, f"not valid JSON: {str(error)[:120]}")
-            found.append(BadLine(number, fault, payload))
+        if not lines.num_rows:
+            return {}
+        names = pa.chunked_array(lines.column("event_name")).combine_chunks().dictionary_encode()
+        domains = [self._registry.events[name].domain for name in names.dictionary.to_pylist()]
+        codes = names.indices.to_numpy()
+        found: dict[str, pa.Table] = {}
+        for domain in sorted(set(domains)):
+            own = [code for code, other in enumerate(domains) if other == domain]
+            found[domain] = lines.filter(pa.array(np.isin(codes, own))).combine_chunks()
         return found
 
-    def _execute(self, sql: str) -> None:
-        self.connection.execute(sql)
+    def _refuse_erased(
+        self, canonical: pa.Table, sound: pa.Table, lines: dict[str, pa.Table]
+    ) -> tuple[pa.Table, dict[str, pa.Table], dict[int, int]]:
+        """Take out what is of erased persons: whole events, or their name in those of others."""
+        import pyarrow as pa
 
-    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(sql).fetchall()
+        assert self._erased is not None
+        dropped, patched = self._erased.find(self.connection, canonical)
+        if patched.num_rows:
+            mended = self._by_domain(patched)
+            old = patched.column("line_number").to_numpy()
+            for domain, part in mended.items():
+                kept = ~np.isin(lines[domain].column("line_number").to_numpy(), old)
+                whole = pa.concat_tables([lines[domain].filter(pa.array(kept)), part])
+                lines[domain] = whole.sort_by("line_number").combine_chunks()
+        numbers = sound.column("line_number").to_numpy()
+        gone = np.isin(numbers, dropped)
+        counts = Counter((numbers[gone] >> ORDINAL_BITS).tolist())
+        return sound.filter(pa.array(~gone)), lines, dict(counts)
+
+    def _run(self, name: str, arguments: str = "") -> pa.Table:
+        """Execute a prepared statement, preparing it the first time."""
+        if name not in self._names:
+            kind, _, domain = name.partition("_")
+            sql = _HEADS
+            if domain:
+                statement = self._statement(domain)
+                sql = statement.judging if kind == "judge" else statement.typing
+                sql = sql.replace("$lines", "tide_lines")
+            self._prepared.execute(f"prepare {name} as {sql}")
+            self._names.add(name)
+        call = f"execute {name}({arguments})" if arguments else f"execute {name}"
+        return self._prepared.execute(call).to_arrow_table(_ROWS_PER_BATCH)
+
+
+def _NOTHING() -> pa.Table:
+    """Return a table of no first lines."""
+    import pyarrow as pa
+
+    columns = [("line_number", pa.int64()), ("event_id", pa.string()), ("event_date", pa.date32())]
+    return pa.schema(columns).empty_table()
+
+
+def _codes(column: pa.DictionaryArray) -> np.ndarray:
+    """Return the codes of a column, nulls as the number after the last one."""
+    codes = column.indices.fill_null(len(column.dictionary))
+    return np.asarray(codes.to_numpy(), dtype=np.int64)
+
+
+def _first_of_each(verdicts: pa.Table) -> pa.Table:
+    """Keep the first line of each event_id."""
+    import pyarrow as pa
+
+    ordered = verdicts.sort_by("line_number")
+    ids = ordered.column("event_id").combine_chunks().dictionary_encode()
+    _, places = np.unique(ids.indices.to_numpy(), return_index=True)
+    return ordered if len(places) == len(ids) else ordered.take(pa.array(np.sort(places)))
+
+
+def _faults(verdicts: pa.Table, lines: pa.Table) -> list[BadLine]:
+    """Return the rejections of faulty lines, with what they hold."""
+    import pyarrow as pa
+
+    wanted = np.isin(
+        lines.column("line_number").to_numpy(), verdicts.column("line_number").to_numpy()
+    )
+    chosen = lines.filter(pa.array(wanted))
+    numbers, texts = chosen.column("line_number").to_pylist(), chosen.column("line").to_pylist()
+    payloads = dict(zip(numbers, texts, strict=True))
+    found = []
+    pairs = zip(
+        verdicts.column("line_number").to_pylist(), verdicts.column("fault").to_pylist(),
+        strict=True,
+    )  # fmt: skip
+    for number, text in pairs:
+        payload = payloads[number].encode()
+        code, name, detail = text.split("|", 2)
+        fault = Fault(code, name, detail)
+        try:
+            orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            # The typing parser is lenient (NaN, trailing commas); the strict one decides.
+            fault = Fault("malformed_json", None, f"not valid JSON: {str(error)[:120]}")
+        found.append(BadLine(number, fault, payload))
+    return found
+
+
+@lru_cache(maxsize=8192)
+def _device(user_agent: str) -> str:
+    """Return the device columns of a user agent, with the unit separator between them."""
+    return "\x1f".join(part or "" for part in parse_device(user_agent))
 
 
 def _shown_name(event_name: Any) -> str:

@@ -73,7 +73,7 @@ _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 #: Signs that a line can hold a string of white space only.
 _BLANK_MARKS = ('""', '" ', '"\\')
 
-#: Functions of one value and lookups that the statements use; created once per connection.
+#: Functions of one value that the statements use; created once per connection.
 #: A time that json writes with Z and no or three digits of a second is cast directly.
 SETUP = f"""
 create or replace temp macro tm_time(value) as
@@ -103,9 +103,6 @@ create or replace temp macro tm_time_fault(value, name) as
         when value is not null
             then 'bad_timestamp|' || name || '|write YYYY-MM-DDThh:mm:ss[.digits]Z'
     end;
-create or replace temp table tide_devices (
-    user_agent varchar, device_type varchar, browser varchar, os varchar
-);
 """
 
 
@@ -118,8 +115,10 @@ def _list(values: Any) -> str:
     return "(" + ", ".join(quoted(str(value)) for value in values) + ")"
 
 
-def _rows(values: Any) -> str:
-    return ", ".join(f"({quoted(value)})" for value in values)
+def _assigned(column: str, codes: tuple[str, ...]) -> str:
+    """Return a code in upper case if it is one of those assigned (a join costs more memory)."""
+    pattern = quoted("|".join(codes))
+    return f"case when regexp_full_match(upper({column}), {pattern}) then upper({column}) end"
 
 
 @cache
@@ -208,8 +207,8 @@ class DomainStatement:
         checks.append("when time_fault is not null then time_fault")
         when("t_occurred_at < timestamp '2000-01-01'", "too_old", "occurred_at",
              "nothing before the year 2000 is taken")  # fmt: skip
-        when("t_occurred_at > $received_at + interval 24 hour", "in_the_future", "occurred_at",
-             "more than 24 hours after receipt")  # fmt: skip
+        when("t_occurred_at > $received_at::timestamp + interval 24 hour", "in_the_future",
+             "occurred_at", "more than 24 hours after receipt")  # fmt: skip
         required: dict[str, list[Event]] = defaultdict(list)
         for event in self._events:
             for name in event.required:
@@ -336,7 +335,7 @@ class DomainStatement:
         if self._timezone != "UTC":
             local = f"timezone({quoted(self._timezone)}, timezone('UTC', t_occurred_at))"
         values: dict[str, str] = {
-            "load_id": f"$load_id + (line_number >> {ORDINAL_BITS})",
+            "load_id": f"$load_id::bigint + (line_number >> {ORDINAL_BITS})",
             "domain": quoted(self._domain),
             "event_date": f"cast({local} as date)",
             "event_hour": f"cast(extract(hour from {local}) as smallint)",
@@ -367,8 +366,9 @@ class DomainStatement:
                 values[name] = (
                     kept if name == "dnt" else f"case when objects then null else {kept} end"
                 )
-        for name in DEVICE_COLUMNS:
-            values[name] = f"case when objects then null else parsed_{name} end"
+        for place, name in enumerate(DEVICE_COLUMNS, 1):
+            part = f"nullif(split_part(device, chr(31), {place}), '')"
+            values[name] = f"case when objects then null else {part} end"
         for name, field in self._properties.items():
             if field.stored:
                 values[name] = self._value(name, field)
@@ -396,7 +396,8 @@ class DomainStatement:
         inputs = ",\n        ".join(self._inputs())
         suspicious = " or ".join(f"contains(line, {quoted(mark)})" for mark in SUSPICIOUS_MARKS)
         blanks = " or ".join(f"contains(line, {quoted(mark)})" for mark in _BLANK_MARKS)
-        devices = ",\n        ".join(f"device.{name} as parsed_{name}" for name in DEVICE_COLUMNS)
+        country = _assigned("i_country_code", country_codes())
+        currency = _assigned("i_currency", currency_codes())
         return f"""
 with parsed as (
     select line_number, event_name, {suspicious} or foreign_signs as suspicious,
@@ -417,15 +418,10 @@ timed as (
         inputs.*,
         tm_time(i_occurred_at) as t_occurred_at,
         coalesce(i_dnt, false) as objects,
-        country.code as assigned_country_code,
-        currency.code as currency_code,
-        {devices}
+        {country} as assigned_country_code,
+        {currency} as currency_code,
+        case when i_user_agent is not null then tm_device(i_user_agent) end as device
     from inputs
-    left join (values {_rows(country_codes())}) as country (code)
-        on country.code = upper(inputs.i_country_code)
-    left join (values {_rows(currency_codes())}) as currency (code)
-        on currency.code = upper(inputs.i_currency)
-    left join tide_devices as device on device.user_agent = inputs.i_user_agent
 )"""
 
     def _judging(self, values: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from ingest.errors import UserError
 from ingest.quarantine import Selection, discard, list_rejections, replay, show_rejection
 from ingest.settings import Settings
+from ingest.typing_engine import TypingEngine
 from ingest.warehouse import open_warehouse
 from tests.events import line, load, query
 
@@ -157,3 +158,26 @@ def test_a_changed_time_zone_dates_events_anew(
     assert [(row["event_date"].day, row["event_hour"]) for row in rows] == [(28, 15), (1, 1)]
     days = query(moved, "select partition_date, stale from ops.partition_state order by 1")
     assert [(row["partition_date"].day, row["stale"]) for row in days] == [(28, True), (1, True)]
+
+
+def test_a_load_that_needs_more_memory_than_planned_gets_it(
+    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What did not fit is rolled back and done again; each event is there once."""
+    monkeypatch.setattr("ingest.typing_engine.DUCKDB_BUFFERS", (40, 60, None))
+    files = []
+    for day in range(1, 4):
+        path = tmp_path / f"{day}.ndjson"
+        lines = [line(occurred_at=f"2026-03-{day:02d}T10:00:00Z") for _ in range(3000)]
+        path.write_bytes(b"\n".join(lines))
+        files.append(path)
+    widened: list[bool] = []
+    really = TypingEngine.widen_buffers
+    monkeypatch.setattr(
+        TypingEngine, "widen_buffers", lambda engine: widened.append(really(engine)) or widened[-1]
+    )
+    for path in files:
+        assert load(duckdb_settings, path).accepted == 3000
+    assert query(duckdb_settings, "select count(*) as n from raw.events") == [{"n": 9000}]
+    # Once for each load to begin with, and at least once because it did not fit.
+    assert len(widened) > 3 and all(widened)
