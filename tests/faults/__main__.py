@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.faults import disk, fail_points, files, fuzz, kills, machine, together
+from tests.faults import disk, drill, fail_points, files, fuzz, kills, machine, together
 
 PROOFS = {
     "kills": kills.run,
@@ -14,6 +14,7 @@ PROOFS = {
     "together": together.run,
     "fuzz": fuzz.run,
     "files": files.run,
+    "drill": drill.run,
     "machine": machine.run,
 }
 
