@@ -31,7 +31,6 @@ from ingest.blocks import (
     merge_blocks,
 )
 from ingest.hash_links import HashMemory
-from ingest.memory import is_out_of_buffers
 from ingest.privacy import Pseudonyms
 from ingest.redacted_payload import quarantined_payload
 from ingest.redaction import readable_name, redact
@@ -173,23 +172,16 @@ class Loader:
             yield
 
     def load_files(self, paths: Sequence[Path]) -> list[LoadResult]:
-        """Load some files in one transaction; of a single one only a block is in memory.
-
-        What does not fit into DuckDB's buffers is rolled back and done again with more of them.
-        """
-        while True:
-            try:
-                return self._load(paths, streaming=len(paths) == 1)
-            except UnreadableFile as error:
-                if len(paths) > 1:
-                    raise
-                # Found out midway: what was loaded of it is rolled back, and that is noted.
-                with self.load_transaction():
-                    name = readable_name(paths[0])
-                    return [self._failed(name, f"{name}: {redact(str(error))}")]
-            except Exception as error:
-                if not is_out_of_buffers(error) or not self.engine.widen_buffers():
-                    raise
+        """Load some files in one transaction; of a single one only a block is in memory."""
+        if len(paths) > 1:
+            return self._load(paths, streaming=False)
+        try:
+            return self._load(paths, streaming=True)
+        except UnreadableFile as error:
+            # Found out midway: what was loaded of it is rolled back, and that is noted.
+            with self.load_transaction():
+                name = readable_name(paths[0])
+                return [self._failed(name, f"{name}: {redact(str(error))}")]
 
     def _load(self, paths: Sequence[Path], *, streaming: bool) -> list[LoadResult]:
         started = utc_now()

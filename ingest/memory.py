@@ -1,6 +1,8 @@
 """Memory: how much of it a load may hold, whatever the size of its input.
 
-Belongs here: what is said to allocators. That nothing reads a file as a whole is the matter of
+Belongs here: what is said to allocators. DuckDB's own buffers have no limit but DuckDB's: a commit
+that does not fit into a lower one fails, and what is committed after that through the same instance
+can be wrong (seen in 1.5). That nothing reads a file as a whole is the matter of
 those who read (``ingest.source_files`` and its neighbours).
 """
 
@@ -9,20 +11,9 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
-#: MiB of DuckDB's buffers, to begin with and when a load did not fit; None is DuckDB's own
-#: measure, most of what the machine has. What can be spilled is; a wide row group cannot.
-DUCKDB_BUFFERS: tuple[int | None, ...] = (136, 320, None)
-
-_OUT_OF_BUFFERS = ("out of memory", "failed to pin block", "could not allocate block")
-
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _THRESHOLD_BYTES = 1 << 20
-
-
-def is_out_of_buffers(error: BaseException) -> bool:
-    """Tell whether DuckDB, or Arrow on its behalf, says that a memory limit was too low."""
-    return any(words in str(error).lower() for words in _OUT_OF_BUFFERS)
 
 
 @cache

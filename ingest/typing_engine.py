@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from ingest.blocks import ORDINAL_BITS, BadLine, Block, as_table, key_counts
-from ingest.memory import DUCKDB_BUFFERS, give_back_at_once
+from ingest.memory import give_back_at_once
 from ingest.privacy import Pseudonyms
 from ingest.redaction import REMOVED, redact, redact_tree, redact_url
 from ingest.registry import Registry
@@ -106,9 +106,6 @@ class TypingEngine:
         #: For what is not prepared: creating anything here leaves the prepared statements alone.
         self.connection: Any = instance.cursor()
         self._prepared: Any = instance.cursor()
-        self._measures = list(DUCKDB_BUFFERS)
-        own = self.connection.execute("select current_setting('memory_limit')").fetchone()
-        self._own_measure = str(own[0])
         self._confine(spool)
         self._registry = registry
         self._shaper = Shaper(registry, pseudonyms)
@@ -133,16 +130,6 @@ class TypingEngine:
         self._prepared.close()
         self.connection.close()
 
-    def widen_buffers(self) -> bool:
-        """Give DuckDB the next larger measure of memory; False when there is none."""
-        if not self._measures:
-            return False
-        measure = self._measures.pop(0)
-        # Not RESET, which leaves the buffers as they are (seen in 1.5).
-        limit = self._own_measure if measure is None else f"{measure}MiB"
-        self.connection.execute(f"set memory_limit = '{limit}'")
-        return True
-
     def columns(self, domain: str) -> tuple[str, ...]:
         """Columns of raw.events that a domain's table fills."""
         return self._statement(domain).columns
@@ -154,11 +141,8 @@ class TypingEngine:
 
     def _confine(self, spool: Path | None) -> None:
         """Keep what users send away from files, the network and extensions, for good."""
-        self.widen_buffers()
         # Rows of a load wait in memory for so many row groups (of 122,880) before they are written.
         self.connection.execute("set write_buffer_row_group_count = 1")
-        # What the allocator keeps for later is memory all the same.
-        self.connection.execute("set allocator_flush_threshold = '8MB'")
         if spool is not None:
             self.connection.execute(f"set allowed_directories = [{quoted(str(spool))}]")
             self.connection.execute(f"set temp_directory = {quoted(str(spool))}")

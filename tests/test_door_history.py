@@ -12,7 +12,6 @@ import pytest
 from ingest.errors import UserError
 from ingest.quarantine import Selection, discard, list_rejections, replay, show_rejection
 from ingest.settings import Settings
-from ingest.typing_engine import TypingEngine
 from ingest.warehouse import open_warehouse
 from tests.events import line, load, query
 
@@ -160,24 +159,17 @@ def test_a_changed_time_zone_dates_events_anew(
     assert [(row["partition_date"].day, row["stale"]) for row in days] == [(28, True), (1, True)]
 
 
-def test_a_load_that_needs_more_memory_than_planned_gets_it(
-    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_load_onto_what_is_there_keeps_each_of_its_events(
+    duckdb_settings: Settings, tmp_path: Path
 ) -> None:
-    """What did not fit is rolled back and done again; each event is there once."""
-    monkeypatch.setattr("ingest.typing_engine.DUCKDB_BUFFERS", (40, 60, None))
-    files = []
-    for day in range(1, 4):
+    """A second load fills up the last row group of the first: rows are what they were."""
+    for day, count in ((1, 58), (2, 9500), (3, 7)):
+        lines = [
+            line(occurred_at=f"2026-03-{day:02d}T10:00:00Z", amount_cents=number)
+            for number in range(count)
+        ]
         path = tmp_path / f"{day}.ndjson"
-        lines = [line(occurred_at=f"2026-03-{day:02d}T10:00:00Z") for _ in range(3000)]
-        path.write_bytes(b"\n".join(lines))
-        files.append(path)
-    widened: list[bool] = []
-    really = TypingEngine.widen_buffers
-    monkeypatch.setattr(
-        TypingEngine, "widen_buffers", lambda engine: widened.append(really(engine)) or widened[-1]
-    )
-    for path in files:
-        assert load(duckdb_settings, path).accepted == 3000
-    assert query(duckdb_settings, "select count(*) as n from raw.events") == [{"n": 9000}]
-    # Once for each load to begin with, and at least once because it did not fit.
-    assert len(widened) > 3 and all(widened)
+        assert load(duckdb_settings, path, b"\n".join(lines)).accepted == count
+    counts = "count(*) as events, count(distinct event_id) as ids, sum(amount_cents) as cents"
+    wanted = {"events": 9565, "ids": 9565, "cents": sum(map(sum, map(range, (58, 9500, 7))))}
+    assert query(duckdb_settings, f"select {counts} from raw.events") == [wanted]

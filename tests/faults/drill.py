@@ -46,9 +46,7 @@ def _published(settings: Settings) -> dict[str, list[Any]]:
             "and table_type = 'BASE TABLE' order by all"
         ).fetchall()
         return {
-            name: sorted(
-                map(repr, connection.execute(f'select * from marts."{name}"').fetchall())
-            )
+            name: sorted(map(repr, connection.execute(f'select * from marts."{name}"').fetchall()))
             for (name,) in names
         }
 
@@ -97,7 +95,16 @@ def run(*, long: bool) -> list[str]:
     events, days = LONG if long else SHORT
     with tempfile.TemporaryDirectory(prefix="tidemark-faults-") as folder:
         rows, wrong = drill(Path(folder), events, days)
-    head = ["from", "events", "days", "put back, s", "ingest, s", "run, s", "whole, s", "marts equal"]
+    head = [
+        "from",
+        "events",
+        "days",
+        "put back, s",
+        "ingest, s",
+        "run, s",
+        "whole, s",
+        "marts equal",
+    ]
     tables.write(
         "drill",
         "From an empty machine to published marts, DuckDB",
