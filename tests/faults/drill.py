@@ -46,9 +46,17 @@ def _published(settings: Settings) -> dict[str, list[Any]]:
             "and table_type = 'BASE TABLE' order by all"
         ).fetchall()
         return {
-            name: sorted(map(repr, connection.execute(f'select * from marts."{name}"').fetchall()))
+            name: sorted(
+                [_text(value) for value in row]
+                for row in connection.execute(f'select * from marts."{name}"').fetchall()
+            )
             for (name,) in names
         }
+
+
+def _text(value: Any) -> str:
+    """Return a cell as text; a sum of floats depends on its order in the last digits."""
+    return f"{value:.9g}" if isinstance(value, float) else repr(value)
 
 
 def _home(folder: Path, name: str) -> Settings:
