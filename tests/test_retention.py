@@ -711,6 +711,9 @@ def test_the_daemon_removes_once_a_day_and_says_why_when_it_does_not(
         held.close()
     assert "the warehouse is in use" in busy
     job = definitions.resolve_job_def(removal_jobs.RETENTION)
+    dry = {"ops": {"remove_what_is_too_old": {"config": {"dry_run": True}}}}
+    assert job.execute_in_process(instance=instance, run_config=dry).success
+    assert value(settings, "select count(*) from raw.events") > 0
     result = job.execute_in_process(instance=instance)
     assert result.success
     assert value(settings, "select count(*) from raw.events") == 0
