@@ -89,19 +89,25 @@ class Block:
 
 def merge_blocks(files: list[list[Block]]) -> Block:
     """Put the blocks of several files together; line numbers get the ordinal of their file."""
+    return _together(
+        [
+            _shifted(block, ordinal << ORDINAL_BITS)
+            for ordinal, blocks in enumerate(files)
+            for block in blocks
+        ]
+    )
+
+
+def _shifted(block: Block, shift: int) -> Block:
+    """Return a block whose line numbers are higher."""
     import pyarrow as pa
 
-    tables: list[pa.Table] = []
-    bad_lines: list[BadLine] = []
-    doubtful: set[int] = set()
-    for ordinal, blocks in enumerate(files):
-        shift = ordinal << ORDINAL_BITS
-        for block in blocks:
-            numbers = pa.array(block.lines.column(0).to_numpy() + shift)
-            tables.append(block.lines.set_column(0, "line_number", numbers))
-            bad_lines.extend(replace(b, line_number=b.line_number + shift) for b in block.bad_lines)
-            doubtful.update(number + shift for number in block.doubtful)
-    return Block(pa.concat_tables(tables or [NO_LINES()]), bad_lines, frozenset(doubtful))
+    numbers = pa.array(block.lines.column(0).to_numpy() + shift)
+    return Block(
+        block.lines.set_column(0, "line_number", numbers),
+        [replace(bad, line_number=bad.line_number + shift) for bad in block.bad_lines],
+        frozenset(number + shift for number in block.doubtful),
+    )
 
 
 def gathered(blocks: Iterable[Block], size: int) -> Iterator[Block]:
@@ -126,7 +132,7 @@ def _together(blocks: list[Block]) -> Block:
     import pyarrow as pa
 
     return Block(
-        pa.concat_tables([block.lines for block in blocks]),
+        pa.concat_tables([block.lines for block in blocks] or [NO_LINES()]),
         [bad for block in blocks for bad in block.bad_lines],
         frozenset().union(*(block.doubtful for block in blocks)),
     )

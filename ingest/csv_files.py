@@ -56,7 +56,7 @@ class _PhysicalLines:
             raise StopIteration
         if self.taken and self._size + len(line) > MAX_LINE_BYTES:
             self._again.appendleft(line)
-            raise csv.Error("a row has more than 262,144 bytes")
+            raise csv.Error(f"a row has more than {MAX_LINE_BYTES:,} bytes")
         self._size += len(line)
         if len(line) == _LINE_CHARACTERS and line[-1] not in "\r\n":
             line = self._cut(line)
@@ -162,15 +162,15 @@ def csv_blocks(
             if code == "too_large":
                 payload = whole_words(payload, 2048)
             bad.append(BadLine(number, Fault(code, None, problem), payload[:kept]))
+            weight += len(bad[-1].payload)
+        elif fault := _row_fault(row):
+            payload = "".join(feed.taken).encode("utf-8", "surrogateescape")
+            bad.append(BadLine(number, fault, payload[:kept]))
+            weight += len(bad[-1].payload)
         else:
-            fault = _row_fault(row)
-            if fault:
-                payload = "".join(feed.taken).encode("utf-8", "surrogateescape")
-                bad.append(BadLine(number, fault, payload[:kept]))
-            else:
-                numbers.append(number)
-                lines.append(orjson.dumps(_csv_event(columns, row, registry)))
-        weight += len(lines[-1]) if lines else 0
+            numbers.append(number)
+            lines.append(orjson.dumps(_csv_event(columns, row, registry)))
+            weight += len(lines[-1])
         if weight >= BYTES_PER_BLOCK or len(lines) + len(bad) >= ROWS_PER_BLOCK:
             yield lines_as_block(numbers, lines, bad)
             numbers, lines, bad, weight = [], [], [], 0

@@ -2,8 +2,8 @@
 
 Belongs here: what is said to allocators. DuckDB's own buffers have no limit but DuckDB's: a commit
 that does not fit into a lower one fails, and what is committed after that through the same instance
-can be wrong (seen in 1.5). That nothing reads a file as a whole is the matter of
-those who read (``ingest.source_files`` and its neighbours).
+can be wrong (seen in 1.5). That nothing reads a file as a whole is the matter of those who read
+(``ingest.source_files`` and its neighbours).
 """
 
 from __future__ import annotations

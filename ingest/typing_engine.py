@@ -107,6 +107,7 @@ class TypingEngine:
         self.connection: Any = instance.cursor()
         self._prepared: Any = instance.cursor()
         self._confine(spool)
+        self._tune()
         self._registry = registry
         self._shaper = Shaper(registry, pseudonyms)
         self._timezone = timezone
@@ -130,10 +131,6 @@ class TypingEngine:
         self._prepared.close()
         self.connection.close()
 
-    def columns(self, domain: str) -> tuple[str, ...]:
-        """Columns of raw.events that a domain's table fills."""
-        return self._statement(domain).columns
-
     def _statement(self, domain: str) -> DomainStatement:
         if domain not in self._statements:
             self._statements[domain] = DomainStatement(self._registry, domain, self._timezone)
@@ -141,8 +138,6 @@ class TypingEngine:
 
     def _confine(self, spool: Path | None) -> None:
         """Keep what users send away from files, the network and extensions, for good."""
-        # Rows of a load wait in memory for so many row groups (of 122,880) before they are written.
-        self.connection.execute("set write_buffer_row_group_count = 1")
         if spool is not None:
             self.connection.execute(f"set allowed_directories = [{quoted(str(spool))}]")
             self.connection.execute(f"set temp_directory = {quoted(str(spool))}")
@@ -165,11 +160,16 @@ class TypingEngine:
         for name, function in functions.items():
             lifted = _by_value(function, self._answers)
             self._prepared.create_function(name, lifted, ["VARCHAR"], "VARCHAR", type="arrow")
+        self.connection.execute(SETUP)
+        self._prepared.execute(SETUP)
+
+    def _tune(self) -> None:
+        """Spend as little memory and CPU on appends as DuckDB can."""
+        # Rows of a load wait in memory for so many row groups (of 122,880) before they are written.
+        self.connection.execute("set write_buffer_row_group_count = 1")
         # Measured: a second thread doubles the CPU of appends to a table this wide, and gains no
         # time, because every thread fills row groups of its own.
         self.connection.execute("set threads = 1")
-        self.connection.execute(SETUP)
-        self._prepared.execute(SETUP)
 
     def type_block(self, block: Block, *, load_id: int, received_at: datetime) -> Batch:
         """Type and judge the lines of a block; ``received_at`` is UTC."""

@@ -401,15 +401,11 @@ def seen_by(role: str, subject: str | None, whole: dict[str, Rows]) -> dict[str,
             mine = {row[str(own)] for row in whole[owners] if row[owner] == subject}
         seen[name] = [row for row in whole[name] if own is None or row[own] in mine]
     if role == "reader":
-        newest = max(date.fromisoformat(str(row["metric_date"])) for row in seen_dates(whole))
-        since = str(newest - timedelta(days=29))
         name = "metrics_daily_fulfillment"
+        newest = max(date.fromisoformat(str(row["metric_date"])) for row in whole[name])
+        since = str(newest - timedelta(days=29))
         seen[name] = [row for row in seen[name] if str(row["metric_date"]) >= since]
     return seen
-
-
-def seen_dates(whole: dict[str, Rows]) -> Rows:
-    return whole["metrics_daily_fulfillment"]
 
 
 def subjects_of(whole: dict[str, Rows]) -> dict[str, str]:

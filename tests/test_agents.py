@@ -86,7 +86,7 @@ class History:
         result = build(
             DbtProject(self.lab.settings),
             window,
-            select=self.lab.selection(select) if select else (),
+            select=self.lab.selection(select),
             tested=False,
         )
         assert result.error is None, result.error

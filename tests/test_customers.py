@@ -107,14 +107,14 @@ class Ledger:
         self.stale |= dates
         self.unprepared |= dates
 
-    def run(self, start: date, end: date, *, tested: bool = True) -> None:
+    def run(self, start: date, end: date) -> None:
         """Build a range of dates, both ends included."""
         prepare_start = min(self.unprepared | {start})
         later = sorted(day for day in self.stale if day > end)
         known = later[0] - DAY if later else max(self.ran | {end})
         self.ran |= set(_each(start, end))
         window = Window(start, end, prepare_start, 99, known)
-        select = ["+customer_insights"] if tested else [f"+customer_insights,{MODELS}"]
+        select = self.lab.selection(["+customer_insights"])
         result = build(DbtProject(self.lab.settings), window, select=select, tested=False)
         assert result.error is None, result.error
         assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
@@ -131,9 +131,6 @@ class Ledger:
         facts = [f for f in read(events, self.lab.timezone) if f.day <= through]
         expected = expected_customers(facts, through)["customer_insights"]
         assert_same("customer_insights", self.rows(), expected, ("user_id",))
-
-
-MODELS = "resource_type:model"
 
 
 def _each(first: date, last: date) -> Iterator[date]:
@@ -176,13 +173,13 @@ def test_pieces_late_events_and_interior_runs_give_one_range(lab: Lab) -> None:
     day = first
     while day <= ledger.last:
         end = min(ledger.last, day + rng.choice((0, 16, 22)) * DAY)
-        ledger.run(day, end, tested=False)
+        ledger.run(day, end)
         day = end + DAY
     ledger.check(ledger.last)
     ledger.load(2, late)
     middle = min(ledger.stale) + 40 * DAY
     # The newest dates first: the state is theirs; then those before, which leave it alone.
-    ledger.run(middle, ledger.last, tested=False)
+    ledger.run(middle, ledger.last)
     ledger.check(ledger.last)
     before = ledger.rows()
     ledger.run(min(ledger.stale), max(ledger.stale))
@@ -190,7 +187,7 @@ def test_pieces_late_events_and_interior_runs_give_one_range(lab: Lab) -> None:
     ledger.check(ledger.last)
     assert_same("customer_insights", ledger.rows(), before, ("user_id",))
     # A date that is not stale is run again: nothing changes.
-    ledger.run(first + 30 * DAY, first + 31 * DAY, tested=False)
+    ledger.run(first + 30 * DAY, first + 31 * DAY)
     assert_same("customer_insights", ledger.rows(), before, ("user_id",))
 
 
@@ -202,10 +199,10 @@ def test_fits_stay_and_a_past_score_can_be_made_again(duckdb_lab: Lab) -> None:
     ledger, first, last = _ledger(lab, events)
     ledger.load(1, events)
     past = first + 75 * DAY
-    ledger.run(first, past, tested=False)
+    ledger.run(first, past)
     then = ledger.rows()
     fits = lab.sql("select * from intermediate.int_churn_rates order by all")
-    ledger.run(past + DAY, last, tested=False)
+    ledger.run(past + DAY, last)
     kept = lab.sql("select * from intermediate.int_churn_rates order by all")
     assert [row for row in kept if row["fitted_on"] <= past] == fits
     assert len({row["fitted_on"] for row in kept}) > len({row["fitted_on"] for row in fits}) > 3
@@ -231,7 +228,7 @@ def test_nobody_who_objected_is_scored(duckdb_lab: Lab) -> None:
     ledger.load(1, events)
 
     def shown(end: int) -> dict[str, tuple[str, bool]]:
-        ledger.run(first, first + end * DAY, tested=False)
+        ledger.run(first, first + end * DAY)
         return {r["user_id"]: (r["segment"], r["churn_risk"] is None) for r in ledger.rows()}
 
     assert shown(89) == {"ann": ("at_risk", False), "bob": ("at_risk", False)}

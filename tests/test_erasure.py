@@ -657,6 +657,7 @@ def test_what_was_asked_for_is_done_by_the_job_of_dagster(
     load(settings, tmp_path / "e.ndjson", both)
     report = erasure.ask(settings, [("user_id", "u_ann")])
     assert (report.done, report.rows) == (False, {"raw.events": 1})
+    assert "u_ann" not in (settings.home / tombstones.JOURNAL).read_text(encoding="utf-8")
     assert query(settings, "select count(*) as n from raw.events") == [{"n": 2}]
     assert load(settings, tmp_path / "again.ndjson", line(user_id="u_ann")).erased == 1
     job = build_definitions(settings).resolve_job_def(removal_jobs.ERASURE)

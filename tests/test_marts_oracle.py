@@ -305,11 +305,16 @@ class Lab:
         ):
             self.sql(statement)
 
-    def selection(self, wanted: Sequence[str]) -> list[str]:
-        """Return what builds some models; their seeds and views only the first time."""
-        if self.selected.issuperset(wanted):
-            return [f"{name},{table}" for name in wanted for table in TABLES]
-        self.selected.update(wanted)
+    def selection(self, wanted: Sequence[str] = (), loads_through: int = 99) -> list[str]:
+        """Return what builds some models, none for all; seeds and views only when they are new."""
+        if self.staged != loads_through:
+            self.staged = loads_through
+            self.selected.clear()
+        # All of them know any; nothing else knows all.
+        names = set(wanted) or {"*"}
+        if "*" in self.selected or names <= self.selected:
+            return [f"{name},{table}" for name in wanted for table in TABLES] or list(TABLES)
+        self.selected |= names
         return list(wanted)
 
     def sql(self, statement: str) -> list[Row]:
@@ -363,20 +368,17 @@ class Lab:
     ) -> None:
         """Build a range of dates, both ends included; seeds and views only when they are new."""
         window = Window(start, end, prepare_start or start, loads_through)
-        is_staged = self.staged == loads_through and not tested
-        select: Sequence[str] = TABLES if is_staged else ()
-        if self.about != tuple(GRAINS):
-            select = [f"+{name}" for name in self.about]
+        wanted = [] if self.about == tuple(GRAINS) else [f"+{name}" for name in self.about]
+        chosen = self.selection(wanted, loads_through)
         result = build(
             DbtProject(self.settings),
             window,
             full_refresh=full_refresh,
-            select=select,
+            select=wanted if tested else chosen,
             tested=tested,
         )
         assert result.error is None, result.error
         assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
-        self.staged = loads_through
 
     def rows(self, relation: str) -> list[Row]:
         """What a mart holds."""

@@ -312,38 +312,23 @@ def test_seeds_that_do_not_fit_are_refused(
         runs.run(settings)
 
 
+def test_a_view_takes_the_place_of_a_table_of_its_name(settings: Settings) -> None:
+    """As when a model of another version was a table; a second run replaces the view."""
+    load(settings, 3)
+    warehouse = open_warehouse(settings)
+    warehouse.execute("create schema if not exists staging")
+    warehouse.execute("create table staging.stg_events as select 1 as n")
+    warehouse.close()
+    for _ in range(2):
+        assert runs.run(settings, full_refresh=True).status == "succeeded"
+        kinds = "select table_type as kind from information_schema.tables where table_schema = "
+        assert query(settings, f"{kinds}'staging' and table_name = 'stg_events'") == [
+            {"kind": "VIEW"}
+        ]
+    assert len(mart(settings)) == 1
+
+
 # -- one run at a time ---------------------------------------------------------------------------
-
-RUN = (
-    "import os, sys; from pathlib import Path; from orchestration import dbt_project; "
-    "dbt_project.PROJECT_DIR = Path(os.environ['TIDEMARK_TEST_PROJECT']); "
-    "from orchestration.cli import main; sys.argv = ['tidemark', 'run']; main()"
-)
-
-
-def start(settings: Settings) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN],
-        env=environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.parametrize("target", ["duckdb", "postgres"])
-def test_runs_side_by_side_give_the_result_of_one(
-    target: str, request: pytest.FixtureRequest, project: Path
-) -> None:
-    settings: Settings = request.getfixturevalue(f"{target}_settings")
-    load(settings, 3, 4)
-    children = [start(settings) for _ in range(4)]
-    outputs = [child.communicate(timeout=300) for child in children]
-    assert [child.returncode for child in children] == [0] * 4, outputs
-    did = sorted(out.split(":")[0] for out, _ in outputs)
-    assert did == ["nothing to run"] * 3 + ["succeeded"]
-    assert len(mart(settings)) == 2
-    assert query(settings, "select count(*) as n from ops.publications") == [{"n": 1}]
 
 
 def test_the_lock_is_held_for_the_whole_run(settings: Settings) -> None:

@@ -6,14 +6,14 @@ measured first, once. Each picture has one message, which is its title.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import ingest, runs
 from tests.benchmarks.peers import NAMES
 from tests.benchmarks.queries import CONNECTING
-from tests.benchmarks.results import Results, millions
+from tests.benchmarks.results import Record, Results, millions
 from tests.benchmarks.worlds import TARGETS
 
 COLOURS = {"duckdb": "#c8881b", "postgres": "#2f5d8a"}
@@ -189,54 +189,49 @@ def _dots(
     return _save(folder, name, figure, axes, title)
 
 
-def _peers(folder: Path) -> list[tuple[str, str]]:
-    results = Results(folder, "peers")
-    drawn = []
+def _largest(results: Results, **key: str) -> Iterator[tuple[str, int, list[Record]]]:
+    """Yield each target with its largest size that was measured, and the records of that."""
     for target in TARGETS:
-        sizes = [r["events"] for r in results.of(target=target)]
-        if not sizes:
-            continue
-        found = {r["way"]: r for r in results.of(target=target, events=max(sizes))}
+        sizes = [r["events"] for r in results.of(target=target, **key)]
+        if sizes:
+            yield target, max(sizes), results.of(target=target, events=max(sizes))
+
+
+def _peers(folder: Path) -> list[tuple[str, str]]:
+    drawn = []
+    for target, events, records in _largest(Results(folder, "peers")):
+        found = {r["way"]: r for r in records}
         dots = [
             (name.replace("`", ""), found[way]["wall"],
              COLOURS[target] if way in ("models", "whole") else GREY)
             for way, name in NAMES.items() if way in found
         ]  # fmt: skip
         days = found["hand"]["days"]
-        title = f"Four tables, {days} days, {millions(max(sizes))} events, {LABELS[target]}"
+        title = f"Four tables, {days} days, {millions(events)} events, {LABELS[target]}"
         unit = "wall seconds, logarithmic"
         drawn.append(_dots(folder, f"peers_{target}", title, unit, dots))
     return drawn
 
 
 def _ingest(folder: Path) -> list[tuple[str, str]]:
-    results = Results(folder, "ingest")
     drawn = []
-    for target in TARGETS:
-        sizes = [r["events"] for r in results.of(target=target, way="framework")]
-        if not sizes:
-            continue
-        found = {r["way"]: r for r in results.of(target=target, events=max(sizes))}
+    for target, events, records in _largest(Results(folder, "ingest"), way="framework"):
+        found = {r["way"]: r for r in records}
         dots = [
             (ingest.NAMES[way].replace("`", ""), found[way]["cpu"] * 1e6 / found[way]["lines"],
              COLOURS[target] if way == "tidemark" else GREY)
             for way in ingest.WAYS[target] if way in found
         ]  # fmt: skip
-        title = f"Ingest of {millions(max(sizes))} events, {LABELS[target]}"
+        title = f"Ingest of {millions(events)} events, {LABELS[target]}"
         unit = "CPU seconds per million events, logarithmic"
         drawn.append(_dots(folder, f"ingest_{target}", title, unit, dots))
     return drawn
 
 
 def _queries(folder: Path) -> list[tuple[str, str]]:
-    results = Results(folder, "queries")
     drawn = []
-    for target in TARGETS:
-        sizes = [r["events"] for r in results.of(target=target)]
-        if not sizes:
-            continue
+    for target, events, asked in _largest(Results(folder, "queries")):
         figure, axes = _figure()
-        asked = results.of(target=target, events=max(sizes))
         found = sorted((r for r in asked if r["question"] != CONNECTING), key=lambda r: r["raw"])
         names = [r["title"] for r in found]
         for key, colour, label in (
@@ -248,6 +243,6 @@ def _queries(folder: Path) -> list[tuple[str, str]]:
         _plain_numbers(axes.xaxis)
         axes.tick_params(axis="y", labelsize=8)
         axes.set_xlabel("milliseconds, logarithmic; line: 100 ms")
-        title = f"Questions over a year of {millions(max(sizes))} events, {LABELS[target]}"
+        title = f"Questions over a year of {millions(events)} events, {LABELS[target]}"
         drawn.append(_save(folder, f"queries_{target}", figure, axes, title))
     return drawn

@@ -29,6 +29,7 @@ from ingest.validation import REASON_CODES
 from ingest.warehouse import open_warehouse
 from tests.events import query
 from tests.faults.tables import write
+from tests.postgres import new_database, running_server
 
 LINES = 10_000
 LINES_PER_FILE = 500
@@ -451,28 +452,31 @@ def replayed(settings: Settings) -> list[str]:
     return wrong
 
 
-def run(*, long: bool = False, count: int = LINES, postgres: str | None = None) -> list[str]:
+def run(*, long: bool = False) -> list[str]:
     """Fuzz both engines, write the table, and return what broke the law.
 
-    ``postgres`` is the URL of an empty database for a tenth of the lines (all of them if ``long``).
+    Ten times the lines if ``long``; Postgres gets a tenth of them, or all.
     """
     wrong: list[str] = []
     rows = [["what was done to the lines", "lines", "accepted", "rejected", "reasons"]]
-    with tempfile.TemporaryDirectory(prefix="tidemark-fuzz-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="tidemark-fuzz-") as name,
+        running_server() as server,
+        new_database(server) as postgres,
+    ):
         folder = Path(name)
-        lines = fuzzed(count * (10 if long else 1), seed=7)
+        lines = fuzzed(LINES * (10 if long else 1), seed=7)
         settings = load_settings({"TIDEMARK_HOME": str(folder / "home")})
         verdict = judged(lines, settings, folder / "in")
         wrong += verdict.wrong + replayed(settings)
-        if postgres:
-            part = lines if long else lines[: count // 10]
-            other = replace(settings, home=folder / "pg", target="postgres", postgres_url=postgres)
-            second = judged(part, other, folder / "in-pg")
-            wrong += second.wrong + replayed(other)
-            last = f"{len(part):06d}.ndjson"
-            same = {place: code for place, code in verdict.reasons.items() if place[0] < last}
-            if {p: c for p, c in second.reasons.items() if p[0] < last} != same:
-                wrong.append("the engines do not agree on reasons")
+        part = lines if long else lines[: LINES // 10]
+        other = replace(settings, home=folder / "pg", target="postgres", postgres_url=postgres)
+        second = judged(part, other, folder / "in-pg")
+        wrong += second.wrong + replayed(other)
+        last = f"{len(part):06d}.ndjson"
+        same = {place: code for place, code in verdict.reasons.items() if place[0] < last}
+        if {p: c for p, c in second.reasons.items() if p[0] < last} != same:
+            wrong.append("the engines do not agree on reasons")
         rows += list(_table(lines, verdict))
     write(
         "fuzz",
@@ -480,7 +484,7 @@ def run(*, long: bool = False, count: int = LINES, postgres: str | None = None) 
         rows,
         "Every line is counted; every rejected one is in quarantine with a reason; nothing was "
         "accepted that an independent validator refuses; a second load accepts nothing; what is "
-        "mended is replayed once" + ("; Postgres gives the same reasons." if postgres else "."),
+        "mended is replayed once; Postgres gives the same reasons.",
         wrong,
     )
     return wrong

@@ -41,7 +41,8 @@ from orchestration import assets, dbt_project, erasure, ledger, publish, retenti
 from orchestration.dbt_project import DbtProject
 from orchestration.relations import marts
 from orchestration.session import RunSession, open_session
-from tests.faults import model
+from tests.benchmarks.measure import markdown
+from tests.faults import model, tables
 from tests.faults.drawing import STEPS, Draft, Drawing, Step, user_of
 from tests.faults.looking import (
     MARTS,
@@ -654,7 +655,6 @@ POSTGRES_EVERY = 10
 #: Tries that are spent on making a failing machine shorter.
 TRIES = 60
 
-RESULTS = Path(__file__).parent / "results"
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -776,7 +776,7 @@ def _work(seeds: Sequence[int], mark: str) -> None:
                 file.write(json.dumps({"mark": mark, "outcome": vars(outcome)}) + "\n")
 
 
-def run(long: bool, *, machines: int = 0, workers: int = 0) -> list[str]:
+def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
     """Run machines, go on where a run was cut off, write the table; return the divergences.
 
     The long form runs a thousand, the short one fifty; seeds are numbers from 0 on.
@@ -813,8 +813,6 @@ def run(long: bool, *, machines: int = 0, workers: int = 0) -> list[str]:
 
 def write_results(outcomes: Sequence[Outcome], failed: Sequence[str]) -> None:
     """Print the table and keep it."""
-    from tests.benchmarks.measure import machine as computer
-
     steps: Counter[str] = Counter()
     crashes: Counter[str] = Counter()
     engines = Counter(outcome.engine for outcome in outcomes)
@@ -823,36 +821,24 @@ def write_results(outcomes: Sequence[Outcome], failed: Sequence[str]) -> None:
         crashes.update(outcome.crashes)
     cpu = sum(outcome.cpu_seconds for outcome in outcomes)
     seeds = [outcome.seed for outcome in outcomes]
+    on = ", ".join(f"{n:,} {engine}" for engine, n in engines.items())
     rows = [
-        ("machines", f"{len(outcomes):,} (" + ", ".join(f"{n:,} {e}" for e, n in engines.items())
-         + ")"),
+        ("", ""),
+        ("machines", f"{len(outcomes):,} ({on})"),
         ("seeds", f"{min(seeds)} to {max(seeds)}" if seeds else "none"),
         ("steps", f"{steps.total():,}"),
         ("divergences", str(len(failed))),
         ("CPU seconds a machine", f"{cpu / max(len(outcomes), 1):.1f}"),
-    ]  # fmt: skip
-    text = "# The product against a plain model\n\n"
-    text += _table([("", ""), *rows])
-    text += "\n" + _table([("step", "times"), *((k, f"{n:,}") for k, n in steps.most_common())])
-    cut = [(k, f"{n:,}") for k, n in sorted(crashes.items())]
-    text += "\n" + _table([("crash of", "times"), *cut])
-    text += (
-        "\nAfter each step everything that is stored is compared with the model, after all but\n"
+    ]
+    notes = [
+        markdown([("step", "times"), *((k, f"{n:,}") for k, n in steps.most_common())]),
+        markdown([("crash of", "times"), *((k, f"{n:,}") for k, n in sorted(crashes.items()))]),
+        "After each step everything that is stored is compared with the model, after all but\n"
         "deliveries the tables of runs and what readers see as well. `not reached`: it ended\n"
-        f"before the place where it was to be cut off.\n\nMachine: {computer()}\n"
-    )
-    if failed:
-        text += "\n" + "\n\n".join(f"```\n{words}\n```" for words in failed) + "\n"
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "machine.md").write_text(text, encoding="utf-8")
-    print(text)
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    head, *rest = rows
-    lines = ["| " + " | ".join(head) + " |", "|---|---|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rest]
-    return "\n".join(lines) + "\n"
+        "before the place where it was to be cut off.",
+    ]
+    title = "The product against a plain model"
+    tables.write("machine", title, rows, "\n\n".join(notes), failed)
 
 
 def main() -> None:

@@ -58,6 +58,8 @@ def side_by_side(world: World, command: str, *, orphan: bool) -> list[Ended]:
         waited = all(line.startswith("tidemark: waiting") for line in each.err.splitlines())
         if not (busy or (each.code == 0 and waited)):
             raise Wrong(f"{world.target}, {command} at once: {each.code} {each.err[-800:]}")
+        if lost is not None and each.code == 0 and not each.out.startswith("nothing to run"):
+            raise Wrong(f"{world.target}, {command} at once: two did it: {each.out[:200]}")
     different = differences(world.state(), wanted.states[0])
     if different or world.doubled():
         raise Wrong(f"{world.target}, {command} at once: {'; '.join(different)}")
