@@ -1,4 +1,4 @@
-"""The command on alerts; what it shows is in ``orchestration.alert_episodes``."""
+"""The command on alerts; what it shows is in ``orchestration.alerts.episodes``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def alerts(
     every: Annotated[bool, typer.Option("--all", help="Resolved episodes too.")] = False,
 ) -> None:
     """List what is broken now: the open episodes of alerts that are published."""
-    from orchestration.alert_episodes import HEAD, published_episodes, rows_shown
+    from orchestration.alerts.episodes import HEAD, published_episodes, rows_shown
 
     console, found = Console(), published_episodes(load_settings())
     shown = [episode for episode in found.episodes if every or episode.is_open]

@@ -1,7 +1,7 @@
 """The commands ``tidemark backtest ...``: arguments in, a report out.
 
 Heavy libraries are imported inside commands. What is judged, and how, belongs in
-``orchestration.backtest_advisors`` and ``orchestration.backtest_customers``.
+``orchestration.backtest.advisors`` and ``orchestration.backtest.customers``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest.settings import load_settings
 from orchestration.console import Console
 
 if TYPE_CHECKING:
-    from orchestration.backtest_shown import Page
+    from orchestration.backtest.shown import Page
 
 backtest = typer.Typer(help="Measure scores by what came after.", no_args_is_help=True)
 
@@ -48,15 +48,15 @@ def _hand_over(
     console: Console, report: Any, page: Page, command: str, out: Path | None, as_json: bool
 ) -> None:
     """Write and print what was found, and the command that finds it again."""
-    from orchestration import backtest_shown
+    from orchestration.backtest import shown
 
     if out is not None:
-        text = backtest_shown.markdown(page, f"tidemark backtest {command}")
+        text = shown.markdown(page, f"tidemark backtest {command}")
         out.write_text(text, encoding="utf-8")
     if as_json:
         console.data(report.as_data())
         return
-    for line in backtest_shown.render(page):
+    for line in shown.render(page):
         console.line(line)
 
 
@@ -73,17 +73,18 @@ def advisors(
     as_json: AsJson = False,
 ) -> None:
     """Run a made-up company and measure how well health scores foretell who leaves."""
-    from orchestration import backtest_advisors, backtest_shown
+    from orchestration.backtest import shown
+    from orchestration.backtest.advisors import backtest_advisors
 
     _judge(size, out)
     console = Console(quiet=as_json)
     with console.working() as notify:
-        report = backtest_advisors.backtest_advisors(
+        report = backtest_advisors(
             load_settings(), days=days, size=size, seed=seed, horizon=horizon, keep=keep,
             notify=notify,
         )  # fmt: skip
     command = f"advisors --days {days} --size {size} --seed {seed} --horizon {horizon}"
-    _hand_over(console, report, backtest_shown.page_of_advisors(report), command, out, as_json)
+    _hand_over(console, report, shown.page_of_advisors(report), command, out, as_json)
 
 
 @backtest.command("customers")
@@ -100,17 +101,18 @@ def customers(
     as_json: AsJson = False,
 ) -> None:
     """Measure how well churn risks foretell who stays away, beside BG/NBD."""
-    from orchestration import backtest_customers, backtest_shown
+    from orchestration.backtest import shown
+    from orchestration.backtest.customers import backtest_customers
 
     _judge(size, out)
     if events is not None and not events.exists():
         raise UserError(f"--events {events} does not exist; name a file or folder of events")
     console = Console(quiet=as_json)
     with console.working() as notify:
-        report = backtest_customers.backtest_customers(
+        report = backtest_customers(
             load_settings(), days=days, size=size, seed=seed, events=events, keep=keep,
             notify=notify,
         )  # fmt: skip
     made = f"--days {days} --size {size} --seed {seed}"
     command = f"customers {f'--events {events.name}' if events else made}"
-    _hand_over(console, report, backtest_shown.page_of_customers(report), command, out, as_json)
+    _hand_over(console, report, shown.page_of_customers(report), command, out, as_json)

@@ -8,7 +8,8 @@ import dagster as dg
 from dagster_shared.utils.warnings import BetaWarning, PreviewWarning
 
 from ingest.settings import Settings, load_settings
-from orchestration import alert_delivery, assets, checks, jobs, removal_jobs
+from orchestration import assets, checks, jobs, removal_jobs
+from orchestration.alerts import delivery
 from orchestration.dbt_project import DbtProject
 from orchestration.partitions import daily_partitions
 from orchestration.run_resource import run_handle
@@ -33,7 +34,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[checks.raw_border(), checks.mart_border(project.manifest)],
         jobs=[job, retention, removal_jobs.erasure(settings)],
         schedules=[*jobs.schedules(settings, job), removal_jobs.schedule(settings, retention)],
-        sensors=[jobs.sensor(settings, job), alert_delivery.sensor(settings)],
+        sensors=[jobs.sensor(settings, job), delivery.sensor(settings)],
         resources={"run": run_handle(settings)},
         executor=dg.in_process_executor,
     )

@@ -20,8 +20,7 @@ import pytest
 
 from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
-from orchestration.backtest import auc, brier, interval, resampled, wilson
-from orchestration.backtest_advisors import (
+from orchestration.backtest.advisors import (
     BASELINES,
     COMPONENTS,
     SCORE,
@@ -33,8 +32,9 @@ from orchestration.backtest_advisors import (
     calibration,
     judge,
 )
-from orchestration.backtest_home import own_home
-from orchestration.backtest_shown import markdown, page_of_advisors, render
+from orchestration.backtest.home import own_home
+from orchestration.backtest.shown import markdown, page_of_advisors, render
+from orchestration.backtest.statistics import auc, brier, interval, resampled, wilson
 from orchestration.explain import explain_advisor
 from tests.command_line import assert_one_line_error, tidemark
 
@@ -240,7 +240,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Backtest:
         return reports[-1]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("orchestration.backtest_advisors.backtest_advisors", recorded)
+        patched.setattr("orchestration.backtest.advisors.backtest_advisors", recorded)
         done = tidemark(
             settings, "backtest", "advisors", "--days", "45", "--size", "9000", "--seed", "3",
             "--horizon", "14", "--json", "--out", str(out), "--keep", str(kept),

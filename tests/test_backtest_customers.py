@@ -16,7 +16,7 @@ import pytest
 
 from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
-from orchestration.backtest_customers import (
+from orchestration.backtest.customers import (
     RIVALS,
     SCORE,
     STEP,
@@ -28,8 +28,8 @@ from orchestration.backtest_customers import (
     judge,
     judged_dates,
 )
-from orchestration.backtest_rivals import stays_away
-from orchestration.backtest_shown import markdown, page_of_customers, render
+from orchestration.backtest.rivals import stays_away
+from orchestration.backtest.shown import markdown, page_of_customers, render
 from tests.command_line import assert_one_line_error, tidemark
 from tests.oracle_customers import ChurnModel, churn_risk, fit, history
 from tests.test_backtest import by_pairs

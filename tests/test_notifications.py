@@ -22,16 +22,17 @@ import pytest
 
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, open_warehouse
-from orchestration import alert_delivery, ledger
-from orchestration.alert_delivery import Attempts, Cursor, hand_over, tick
-from orchestration.alert_episodes import Episode, EpisodeKey, subject
-from orchestration.notifications import (
+from orchestration import ledger
+from orchestration.alerts import delivery
+from orchestration.alerts.channels import (
     DeliveryError,
     LogChannel,
     Message,
     WebhookChannel,
     channels,
 )
+from orchestration.alerts.delivery import Attempts, Cursor, hand_over, tick
+from orchestration.alerts.episodes import Episode, EpisodeKey, subject
 from tests.command_line import assert_one_line_error, tidemark
 
 DAY = timedelta(days=1)
@@ -179,7 +180,7 @@ def test_the_most_severe_come_first_and_a_tick_has_an_end(
     duckdb_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not fit into one tick comes with the next."""
-    monkeypatch.setattr(alert_delivery, "MOST_MESSAGES", 2)
+    monkeypatch.setattr(delivery, "MOST_MESSAGES", 2)
     channel = Recorder()
     publish(duckdb_settings, 1, 10, episode("low", 9, severity="low"), episode("old", 2),
             episode("new", 8), episode("worst", 1, severity="critical"))  # fmt: skip
@@ -261,8 +262,8 @@ def test_a_busy_warehouse_delays_the_books_and_repeats_nothing(
             holder.append(process)
 
     channel = Slow()
-    monkeypatch.setattr(alert_delivery, "channels", lambda settings: (channel,))
-    monkeypatch.setattr(alert_delivery, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(delivery, "channels", lambda settings: (channel,))
+    monkeypatch.setattr(delivery, "WAIT_SECONDS", 0.1)
     publish(duckdb_settings, 1, 10, episode("a", 9))
     words, cursor = tick(duckdb_settings, Cursor())
     assert "1 messages delivered" in words
@@ -287,7 +288,7 @@ def test_a_busy_warehouse_delays_the_books_and_repeats_nothing(
 def test_the_sensor_tells_the_log_once_a_publication(
     duckdb_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sensor = alert_delivery.sensor(duckdb_settings)
+    sensor = delivery.sensor(duckdb_settings)
     assert sensor.default_status.value == "RUNNING"
 
     assert "nothing was published yet" in tick(duckdb_settings, Cursor())[0]

@@ -1,7 +1,7 @@
 """Who is told of which episode: what is due after a publication, and the books on what was told.
 
 Belongs here: comparing what a channel was told with what is published, back-off, and the sensor
-that does it. How a message goes out belongs in ``orchestration.notifications``.
+that does it. How a message goes out belongs in ``orchestration.alerts.channels``.
 
 A channel is told what it does not know yet: that an episode is open, that one it knows as open is
 resolved or was restated away. One that opened and was resolved since the last time it is told of
@@ -26,8 +26,7 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError, open_warehouse
 from orchestration import ledger
-from orchestration.alert_episodes import EpisodeKey, PublishedEpisodes, published_episodes
-from orchestration.notifications import (
+from orchestration.alerts.channels import (
     OPENED,
     RESOLVED,
     Channel,
@@ -35,6 +34,7 @@ from orchestration.notifications import (
     Message,
     channels,
 )
+from orchestration.alerts.episodes import EpisodeKey, PublishedEpisodes, published_episodes
 from orchestration.partitions import GLANCE_SECONDS
 
 #: What one channel gets in one tick; Dagster gives a tick a minute.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestration import backtest_advisors, backtest_customers
-from orchestration.backtest import RESAMPLES
+from orchestration.backtest import advisors, customers
+from orchestration.backtest.statistics import RESAMPLES
 from orchestration.console import table
 
 
@@ -85,7 +85,7 @@ def _number(value: float | None) -> str:
 # -- advisors --------------------------------------------------------------------------------------
 
 
-def page_of_advisors(report: backtest_advisors.Report) -> Page:
+def page_of_advisors(report: advisors.Report) -> Page:
     """Put a report about advisors into words."""
     return Page(
         title="Backtest: does the health score foretell who leaves?",
@@ -101,7 +101,7 @@ def page_of_advisors(report: backtest_advisors.Report) -> Page:
     )
 
 
-def _advisor_facts(report: backtest_advisors.Report) -> list[str]:
+def _advisor_facts(report: advisors.Report) -> list[str]:
     made = report.made
     found = [
         f"{report.advisor_dates:,} advisor-dates of {report.advisors:,} advisors; "
@@ -122,10 +122,10 @@ def _advisor_facts(report: backtest_advisors.Report) -> list[str]:
     return found
 
 
-def _advisor_tables(report: backtest_advisors.Report) -> list[Table]:
+def _advisor_tables(report: advisors.Report) -> list[Table]:
     ranking = [
         (
-            backtest_advisors.WORDS[signal.name],
+            advisors.WORDS[signal.name],
             f"{signal.rows:,}",
             _auc(signal.auc),
             _range(signal.interval),
@@ -170,7 +170,7 @@ def _advisor_tables(report: backtest_advisors.Report) -> list[Table]:
 # -- customers -------------------------------------------------------------------------------------
 
 
-def page_of_customers(report: backtest_customers.Report) -> Page:
+def page_of_customers(report: customers.Report) -> Page:
     """Put a report about customers into words."""
     simulated = "seed" in report.made
     events = (
@@ -191,7 +191,7 @@ def page_of_customers(report: backtest_customers.Report) -> Page:
     )
 
 
-def _customer_facts(report: backtest_customers.Report) -> list[str]:
+def _customer_facts(report: customers.Report) -> list[str]:
     made = report.made
     share = _percent(report.stayed_away / report.customer_dates if report.customer_dates else None)
     found = [
@@ -203,20 +203,18 @@ def _customer_facts(report: backtest_customers.Report) -> list[str]:
         found.insert(0, f"{made['events']:,} {source} of {made['start']} .. {made['end']}")
         found.append(
             f"{made['dates']} dates, {made['first_date']} .. {made['last_date']}, "
-            f"{backtest_customers.STEP} days apart: no contact in the {made['horizon']} days after?"
+            f"{customers.STEP} days apart: no contact in the {made['horizon']} days after?"
         )
         if made["unscored"]:
             found.append(f"{made['unscored']:,} customer-dates had opted out and are left out")
     return found
 
 
-def _customer_tables(report: backtest_customers.Report) -> list[Table]:
-    def ranked(
-        signals: Sequence[backtest_customers.Signal], *, brier: bool
-    ) -> list[tuple[str, ...]]:
+def _customer_tables(report: customers.Report) -> list[Table]:
+    def ranked(signals: Sequence[customers.Signal], *, brier: bool) -> list[tuple[str, ...]]:
         return [
             (
-                backtest_customers.WORDS[signal.name],
+                customers.WORDS[signal.name],
                 _auc(signal.auc),
                 _range(signal.interval),
                 "" if signal.lead is None else f"{signal.lead:+.3f}",
@@ -270,5 +268,5 @@ def _customer_tables(report: backtest_customers.Report) -> list[Table]:
     return found
 
 
-def _share(report: backtest_customers.Report) -> float | None:
+def _share(report: customers.Report) -> float | None:
     return report.stayed_away / report.customer_dates if report.customer_dates else None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestration.backtest import Floats
+from orchestration.backtest.statistics import Floats
 
 #: Weeks: a time unit in which the parameters of both are of the order of one.
 UNIT = 7.0

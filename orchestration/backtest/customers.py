@@ -1,8 +1,8 @@
 """The backtest of churn_risk: who stays away, foretold on past dates of events made up or given.
 
 Belongs here: running the models as of past dates, laying risks beside what came after, and judging
-them. The statistics belong in ``orchestration.backtest``, the models to compare with in
-``orchestration.backtest_rivals``; the risk itself is the dbt project's.
+them. The statistics belong in ``orchestration.backtest.statistics``, the models to compare with in
+``orchestration.backtest.rivals``; the risk itself is the dbt project's.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
 from ingest.yaml_files import read_yaml
 from orchestration import ledger
-from orchestration.backtest import Flags, Floats, Signal, brier, ranking, verdict, wilson
-from orchestration.backtest_home import Notify, load, make_company, own_home, settings_of
-from orchestration.backtest_rivals import stays_away
+from orchestration.backtest.home import Notify, load, make_company, own_home, settings_of
+from orchestration.backtest.rivals import stays_away
+from orchestration.backtest.statistics import Flags, Floats, Signal, brier, ranking, verdict, wilson
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 

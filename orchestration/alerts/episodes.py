@@ -1,7 +1,7 @@
 """Episodes of alerts as readers find them published, and how they are shown.
 
 Belongs here: reading them and putting them into words. What makes an episode is SQL; who is told of
-it is decided in ``orchestration.alert_delivery``.
+it is decided in ``orchestration.alerts.delivery``.
 """
 
 from __future__ import annotations

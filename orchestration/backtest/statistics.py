@@ -1,9 +1,9 @@
 """How well numbers foretell what happens: ranking, calibration, and a verdict in words.
 
 Belongs here: pure functions of arrays, the same whoever is judged. Who that is belongs in
-``orchestration.backtest_advisors`` and ``orchestration.backtest_customers``, where their events
-come from in ``orchestration.backtest_home``; how a report looks in
-``orchestration.backtest_shown``.
+``orchestration.backtest.advisors`` and ``orchestration.backtest.customers``, where their events
+come from in ``orchestration.backtest.home``; how a report looks in
+``orchestration.backtest.shown``.
 """
 
 from __future__ import annotations

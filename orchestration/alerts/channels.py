@@ -1,7 +1,7 @@
 """Channels on which messages on episodes of alerts go out: the log, and a webhook.
 
 Belongs here: what a message is and how a channel sends one. Which messages are due, and the books
-on them, belong in ``orchestration.alert_delivery``.
+on them, belong in ``orchestration.alerts.delivery``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from ingest.settings import Settings
-from orchestration.alert_episodes import Episode, EpisodeKey, subject
+from orchestration.alerts.episodes import Episode, EpisodeKey, subject
 
 OPENED, RESOLVED = "opened", "resolved"
 

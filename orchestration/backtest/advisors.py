@@ -1,7 +1,8 @@
 """The backtest of advisors' health scores: a made-up company, run in a home of its own.
 
 Belongs here: making the events, running them, laying scores beside the truth about who left, and
-judging them. The statistics belong in ``orchestration.backtest``; the score itself is the models'.
+judging them. The statistics belong in ``orchestration.backtest.statistics``; the score itself is
+the models'.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from orchestration.backtest import Flags, Floats, Signal, ranking, verdict, wilson
-from orchestration.backtest_home import Notify, make_company, own_home, settings_of
+from orchestration.backtest.home import Notify, make_company, own_home, settings_of
+from orchestration.backtest.statistics import Flags, Floats, Signal, ranking, verdict, wilson
 from orchestration.dbt_project import seed_rows
 
 #: Days between two dates that are judged.

@@ -1,0 +1,1 @@
+"""Episodes of alerts: which are open, who was told of them, and by which channel."""

@@ -1,0 +1,1 @@
+"""How well scores foretell what happens: companies made up or given, and who is judged on them."""
