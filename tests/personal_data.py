@@ -22,6 +22,18 @@ Row = dict[str, Any]
 SAID = "my private words"
 NAMED = "Zqann Zqdoe"
 
+#: What a browser says of itself: parsed, and kept nowhere.
+AGENT = "Zqagent/7.5 (X11; Linux x86_64)"
+
+#: Numbers that only their keys tell, and what of them may be found nowhere.
+CALLED: Row = {
+    "phone": "919876548000", "Phone Number": 919876548001, "mobile": "(987) 654-8002",
+    "msisdn": ["09876548003", {"number": "9876548004"}], "whatsapp_number": 9876548005.0,
+    "customerTelephone": "9876548006 (home)", "contact-no": "98 76 54 80 07", "wa_id": "919876548008",
+    "work_phone_2": "9876548009", "tel": {"number": "9876548010"},
+}  # fmt: skip
+_CALLED = (*(f"98765480{place:02d}" for place in range(11)), "654-8002", "98 76 54 80 07")
+
 DATES = ("2026-03-01", "2026-03-02", "2026-03-03")
 
 
@@ -142,6 +154,9 @@ _IN_TEXT: tuple[tuple[str, ...], ...] = (
     ("a card with no-break spaces", "4222\u00a02222\u00a02222\u00a02220"),
     ("a card in arabic digits", _digits("\u0660")("4000056655665556")),
     ("a card of fifteen digits", "3782 822463 10005"),
+    ("a card of UnionPay", "6212 3456 7890 0000 003", "6212345678900000003"),
+    ("a card of Maestro", "6759 6498 2643 8453", "6759649826438453"),
+    ("a card of Maestro that begins with five", "5018000000000009"),
     ("an IBAN", "DE89 3704 0044 0532 0130 00", "DE89370400440532013000"),
     ("an IBAN without gaps", "gb33bukb20201555555555"),
     ("an IBAN with dashes", "FR14-2004-1010-0505-0001-3M02-606"),
@@ -169,6 +184,7 @@ PAGES: tuple[tuple[str, str], ...] = (
     ("https://shop.example/?p=%252B91%252098765%252045003", "98765%252045003"),
     ("https://api.whatsapp.com/send?phone=919876545004&text=x", "9876545004"),
     ("https://wa.me/919876545005", "9876545005"),
+    ("https://shop.example/?cell=9876545009&contactNo=9876545009", "9876545009"),
     ("https://shop.example/#tel:+919876545006", "9876545006"),
     ("mailto:zqpage6@example.com", "zqpage6"),
     ("https://shop.example/?from=203.0.113.78", "203.0.113.78"),
@@ -189,7 +205,8 @@ def traces() -> dict[str, str]:
     found = {trace: form.name for form in FORMS for trace in form.traces}
     found |= {trace: page for page, trace in PAGES}
     found |= {"98765 46001": "file name", "zqfile": "file name"}
-    found |= {SAID: "message", NAMED: "name", "Zqstreet": "street"}
+    found |= {SAID: "message", NAMED: "name", "Zqstreet": "street", "Zqagent": "user agent"}
+    found |= dict.fromkeys(_CALLED, "number under a key that tells")
     found |= {"98765470": "adapters", "zqadapter": "adapters", "203.0.113.79": "ip"}
     return found
 
@@ -305,7 +322,10 @@ def in_text() -> Iterator[Row]:
             "order_id": "o1", "deep": {"list": [form.text, {"x": f"a {form.text} b"}]},
             "keyed": {form.text: 1}, form.text: "a name", "firstName": NAMED,
             "shipping_address": {"street": "Zqstreet 1"}, "ip": "203.0.113.79",
-        })  # fmt: skip
+            "fullname": NAMED, "customerFullName": NAMED, "address": "Zqstreet 2",
+            "deep_agent": [{"User-Agent": AGENT}], **CALLED,
+        }, address={"line1": "Zqstreet 3"}, device={"userAgent": AGENT, "model": "x"},
+           tel={"number": "9876548010"})  # fmt: skip
     for number, (page, _) in enumerate(PAGES):
         yield {"event_id": _id("page", number), "event_name": "page_viewed",
                "occurred_at": f"{DATES[number % 3]}T14:00:00Z", "anonymous_id": f"d{number}",
@@ -320,9 +340,11 @@ def in_text() -> Iterator[Row]:
 def rejected_lines() -> Iterator[bytes]:
     """Lines that are rejected, for every reason that keeps something of them."""
     for number, form in enumerate(FORMS):
-        yield json.dumps(_payment(1000 + number, user_id=form.text, amount_cents="x",
-                                  properties={"order_id": form.text, "note": f"see {form.text}"},
-                                  context={"ip": "203.0.113.79"})).encode()  # fmt: skip
+        known = form.text if form.identifies else "u1"
+        yield json.dumps(_payment(1000 + number, user_id=known, amount_cents="x", currency=form.text,
+                                  properties={"order_id": known, "note": f"see {form.text}"},
+                                  context={"ip": "203.0.113.79", "user_agent": "zqmail00@example.com"},
+                                  address={"line1": "Zqstreet 1"}, called=CALLED)).encode()  # fmt: skip
         yield json.dumps(
             {"event_name": form.text, "properties": {"text": SAID, form.text: form.text}},
             ensure_ascii=False,
@@ -339,6 +361,10 @@ def rejected_lines() -> Iterator[bytes]:
     yield b'{"a":' * 20 + b'"zqmail00@example.com +919876543000"' + b"}" * 20
     yield b'{"user_id": "zqmail00@example.com", "x": "\xff 98765 44001"}'
     yield b'{"user_id": "zqmail00@example.com\\u0000 +919876543000"}'
+    yield b'{"user_id": "zqmail\\u000000@exa\\u0000mple.com", "text": ["my private\\u0000 words"]}'
+    yield b'{"customerPhone": "9876548003", "full-name": "' + NAMED.encode() + b'", "x": }'
+    yield b'{"a":' * 300 + b'["zqmail00@example.com"]' + b"}" * 300
+    yield json.dumps([{"text": SAID, "phone": "9876548000"}]).encode()
     yield b"just +91 98765 43001 and zqmail01@example.com"
     yield b'["+919876543000", {"zqmail02@example.com": "203.0.113.77"}]'
 

@@ -29,8 +29,10 @@ from orchestration.access import catalogue
 from orchestration.access.matrix import PEOPLE, expand, read_matrix
 from orchestration.access.migrate import check, settle
 from orchestration.access.roles import GROUPS
+from orchestration.console import Console
 from orchestration.dbt_project import DbtProject
 from orchestration.export import export_relation
+from orchestration.exports import EXPORTS
 from orchestration.relations import Relation, marts
 from orchestration.session import open_session
 from tests.command_line import tidemark
@@ -59,6 +61,12 @@ SUBJECTS = {"reader": "r-1", "advisor": "a-1", "creator": "c-1", "brand": "b-1"}
 VALUES = {"ip_asset_id": "asset-1", "project_id": "project-1"}
 
 EVERYTHING = ("admin", "superadmin")
+
+#: That something was published at all.
+PUBLISHED = (
+    "insert into ops.publications (publication_id, published_at, relations) "
+    "values (1, timestamp '2026-04-01', 1)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +101,7 @@ def prepared(url: str, home: Path) -> Settings:
                 ("login_role", "kind", "subject_id"),
                 [[f"login_{role}", role, SUBJECTS[role]]],
             )
+    warehouse.execute(PUBLISHED)
     warehouse.close()
     return settings
 
@@ -277,6 +286,8 @@ def test_exports_have_the_rows_of_the_role(access_settings: Settings, tmp_path: 
                         settings, name, format=format, out=out, role=role, subject=subject
                     )
                     assert count == len(seen), (role, name, settings.target)
+                    noted = (settings.home / EXPORTS).read_text(encoding="utf-8").splitlines()
+                    assert json.loads(noted[-1])["role"] == role
                 assert texts(tmp_path / f"{role}.csv") == sorted(map(list, seen))
 
 
@@ -293,6 +304,9 @@ def copy_to_duckdb(settings: Settings, home: Settings) -> None:
     warehouse = open_warehouse(settings, read_only=True)
     with duckdb.connect(str(home.published_path)) as file:
         file.execute("create schema marts")
+        file.execute("create schema ops")
+        file.execute("create table ops.publications (publication_id bigint)")
+        file.execute("insert into ops.publications values (1)")
         for mart in published(settings):
             if not mart.is_view:
                 columns = ", ".join(f'"{name}" {kind}' for name, kind in mart.contract.items())
@@ -323,6 +337,20 @@ def test_export_refuses_in_a_line(
         export_relation(
             access_settings, relation, format="csv", out=out, role=role, subject=subject
         )
+    assert not out.exists()
+
+
+def test_before_the_first_publication_there_is_nothing_to_export(
+    access_settings: Settings, tmp_path: Path
+) -> None:
+    out, warehouse = tmp_path / "x.csv", open_warehouse(access_settings)
+    warehouse.execute("delete from ops.publications")
+    try:
+        with pytest.raises(UserError, match="nothing was published yet; run 'tidemark run' first"):
+            export_relation(access_settings, "metrics_daily_calls", format="csv", out=out)
+    finally:
+        warehouse.execute(PUBLISHED)
+        warehouse.close()
     assert not out.exists()
 
 
@@ -600,6 +628,22 @@ def test_what_nobody_can_mend_is_refused(access_settings: Settings) -> None:
     assert migrate(access_settings) == []
 
 
+def test_what_was_put_right_is_told_without_a_terminal_too(
+    access_settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console()
+    with console.working() as notify:
+        session = open_session(access_settings, notify=notify, on_step=console.step)
+        try:
+            session.say("looking")
+            session.warehouse.execute(f"revoke select on {TABLE} from tidemark_reader")
+            settle(session, DbtProject(access_settings).manifest)
+        finally:
+            session.close()
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("tidemark: access put right: ")
+
+
 @pytest.fixture(scope="module")
 def checked(access_settings: Settings) -> Iterator[tuple[Warehouse, list[Relation]]]:
     warehouse = open_warehouse(access_settings)
@@ -769,9 +813,9 @@ def test_commands_of_the_documents(
     assert len(commands) >= 6
     for command in commands:
         arguments = shlex.split(command)[1:]
-        if arguments[0] == "ui":
+        if arguments[0] == "serve":
             # It would stay; what it is called with is known.
-            told = tidemark(home, "ui", "--help").stdout
+            told = tidemark(home, "serve", "--help").stdout
             assert all(option in told for option in arguments if option.startswith("--"))
             continue
         done = tidemark(home, *arguments)

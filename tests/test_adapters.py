@@ -19,6 +19,8 @@ import pytest
 
 from ingest.adapters import ADAPTERS, Invalid, adapter_named
 from ingest.adapters.stripe import hundredths
+from ingest.adapters.translation import translated
+from ingest.blocks import lines_as_block
 from ingest.door import LoadResult, ingest_paths
 from ingest.errors import UserError
 from ingest.registry import registry
@@ -28,6 +30,7 @@ from tests.events import load, query
 
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z
 AT_NOON = datetime.fromtimestamp(NOON, UTC).replace(tzinfo=None)
+NOON_WRITTEN = "2026-03-01T12:00:00.000Z"
 PHONE = "4915550001234"
 OTHER_PHONE = "4915550009876"
 WAMID = "wamid.HBgNNDkxNTU1MDAwMTIzNBUCABIYFDNBMDEyMzQ1Njc4OQA="
@@ -116,7 +119,7 @@ CONVERSATION: dict[str, Any] = {
     "customerName": NAME, "startTime": "2026-03-01T11:55:00Z", "endTime": "2026-03-01T12:00:00Z",
     "messages": {"total": 8, "customer": 5, "agent": 3}, "responseTimeAvgMs": 1200,
     "customerSatisfactionScore": 4.5, "completed": True, "transcript": [{"text": TEXT}],
-    "conversion": {"type": "purchase", "value": 0.29},
+    "conversion": {"type": "purchase", "value": 0.29, "currency": "eur"},
     "sentiment": {"label": "Positive", "confidence": 0.9, "emotions": [{"name": "joy", "p": 1}]},
     "intents": ["pricing"], "escalation": {"required": False, "reason": None},
     "followUp": {"required": True, "actions": [f"mail {MAIL}"]}, "tags": ["vip"],
@@ -191,8 +194,13 @@ def test_samples_are_taken_and_taken_once(settings: Settings, tmp_path: Path, na
     assert (result.rejected, result.duplicates, result.status) == (0, 0, "loaded")
     assert result.accepted >= len(SAMPLES[name])
     assert result.source == name
-    twice = put(settings, tmp_path / "b.ndjson", name, *reversed(SAMPLES[name]), *SAMPLES[name])
-    assert (twice.accepted, twice.duplicates) == (0, 2 * result.accepted)
+    wrapped = [{"payload_id": "p1", "source": "archive", "file": "a.json", "payload": sample}
+               for sample in SAMPLES[name]]  # fmt: skip
+    again = [*reversed(SAMPLES[name]), *SAMPLES[name], *wrapped]
+    result_again = put(settings, tmp_path / "b.ndjson", name, *again)
+    assert (result_again.accepted, result_again.rejected) == (0, 0)
+    assert result_again.duplicates == 3 * result.accepted
+    assert query(settings, "select event_name, property from ops.unknown_properties") == []
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -220,7 +228,8 @@ def test_a_bad_document_leaves_its_neighbours_alone(
     good = SAMPLES[name][0]
     deep = b'{"a":' * 17 + b"1" + b"}" * 17
     bad: list[Any] = [{}, [], [good], "text", 7, None, b"{", b"\xff{}", b'{"id":"\\u0000"}', deep,
-                      b'{"a":"' + b"x" * 262_144 + b'"}', {"entry": None, "id": None}]  # fmt: skip
+                      b'{"a":"' + b"x" * 262_144 + b'"}', {"entry": None, "id": None},
+                      {"payload": [good]}, {"payload": {"payload": good}}]  # fmt: skip
     result = put(duckdb_settings, tmp_path / "a.ndjson", name, *bad, good, *bad)
     assert result.accepted == len(events_of(name, good))
     assert result.rejected == 2 * len(bad)
@@ -268,6 +277,42 @@ def test_no_change_of_a_valid_document_ends_in_an_error(
     assert result.rejected > 0
     codes = query(duckdb_settings, "select distinct reason_code from ops.rejected_events")
     assert {row["reason_code"] for row in codes} <= set(REASON_CODES)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "fault"),
+    [
+        ("stripe", {"object": "event", "type": "x"}, ("missing_field", "id")),
+        ("crm", {"event": "chat.resolved", "timestamp": -1}, ("bad_timestamp", "timestamp")),
+        ("twilio", {"MessageSid": "SM1"}, ("missing_field", "MessageStatus")),
+        ("whatsapp_cloud", {"object": "whatsapp_business_account"}, ("missing_field", "entry")),
+        ("conversation_insight", {"agentId": "a"}, ("missing_field", "conversation_id")),
+    ],
+)
+def test_the_fault_named_is_that_of_the_format_not_of_what_wraps_it(
+    name: str, own: dict[str, Any], fault: tuple[str, str]
+) -> None:
+    documents = (own, {**own, "payload": {}}, {"source": "archive", "payload": own})
+    lines = [json.dumps(document).encode() for document in documents]
+    block = lines_as_block([1, 2, 3], lines, [])
+    (found,) = translated(iter([block]), ADAPTERS[name], received_at=AT_NOON)
+    assert [(bad.fault.code, bad.fault.field) for bad in found.bad_lines] == [fault] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(NOON, NOON_WRITTEN), (str(NOON), NOON_WRITTEN), (NOON * 1000, NOON_WRITTEN),
+     (f"{NOON * 1000}", NOON_WRITTEN), (NOON + 0.25, "2026-03-01T12:00:00.250Z"),
+     (f" {NOON}.25", "2026-03-01T12:00:00.250Z"), ("2026-03-01T13:00:00+01:00",) * 2],
+)  # fmt: skip
+def test_times_in_seconds_milliseconds_and_words(given: Any, expected: str) -> None:
+    (event,) = events_of("crm", {**crm("chat.resolved", chat_id="c"), "timestamp": given})
+    assert event["occurred_at"] == expected
+    if not expected.endswith("+01:00"):
+        (event,) = events_of(
+            "whatsapp_cloud", whatsapp("messages", messages=[received(timestamp=given)])
+        )
+        assert event["occurred_at"] == expected
 
 
 def test_every_event_that_adapters_make_has_a_contract() -> None:
@@ -587,6 +632,28 @@ def test_twilio_messages_without_a_time_happened_when_received(
     assert abs(row["occurred_at"] - datetime.now(UTC).replace(tzinfo=None)) < timedelta(minutes=5)
 
 
+@pytest.mark.parametrize(
+    ("given", "has_media", "content_type"),
+    [({"Body": TEXT}, None, None), ({"Body": "", "NumMedia": "0"}, False, "text"),
+     ({"NumMedia": 2}, True, "media"), ({"MediaUrl0": "https://cdn.example/1"}, True, "media"),
+     ({"Body": TEXT, "NumMedia": "1", "MessageType": "Image"}, True, "image")],
+)  # fmt: skip
+def test_twilio_messages_without_a_status_were_received(
+    given: dict[str, Any], has_media: bool | None, content_type: str | None
+) -> None:
+    sender = {"MessageSid": "SM1", "From": f"+{PHONE}", "To": f"+{OTHER_PHONE}"}
+    (event,) = events_of("twilio", {**sender, "FromCountry": "DE", "ToCountry": "US", **given})
+    assert (event["event_name"], event["user_id"]) == ("message_received", f"+{PHONE}")
+    assert event["country_code"] == "DE"
+    properties = event["properties"]
+    assert properties["chat_id"] == f"+{PHONE}"
+    assert properties.get("has_media") is has_media
+    assert properties.get("content_type") == content_type
+    with pytest.raises(Invalid, match="MessageStatus is required"):
+        events_of("twilio", sender)
+    assert events_of("twilio", sms("delivered", To=None))[0]["entity_id"] == "SM0001"
+
+
 def test_twilio_calls(duckdb_settings: Settings, tmp_path: Path) -> None:
     documents = [
         voice("ringing"), voice("in-progress"), voice("completed", CallDuration="61",
@@ -642,12 +709,68 @@ def test_crm_webhooks(duckdb_settings: Settings, tmp_path: Path) -> None:
     has("webhook_received", extra='{"webhook":"label.added"}')
 
 
+MESSAGE = {"id": "m1", "chatId": "c1", "type": "image", "hasMedia": True, "text": TEXT}
+READ_FROM_MESSAGE = {
+    "entity_id": "m1", "user_id": "u1", "channel": "whatsapp",
+    "properties": {"chat_id": "c1", "content_type": "image", "has_media": True},
+}  # fmt: skip
+FAILURE = {"message_id": "m1", "contact_id": "u1"}
+ENVELOPE = {"event": "message.received", "timestamp": NOON}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (crm("message.received", id="x", message=MESSAGE, contact={"id": "u1"}), READ_FROM_MESSAGE),
+        ({**ENVELOPE, "payload": {**MESSAGE, "contact_id": "u1"}}, READ_FROM_MESSAGE),
+        ({**ENVELOPE, **MESSAGE, "contact_id": "u1"}, READ_FROM_MESSAGE),
+        ({**ENVELOPE, "message": MESSAGE, "contact": {"id": "u1"}}, READ_FROM_MESSAGE),
+        ({"type": "message.received", "timestamp": NOON, "id": "m1", "contact_id": "u1"},
+         {"entity_id": "m1", "properties": {"chat_id": "u1"}}),
+        (crm("message.received", id="m1", contact_id="u1", message=TEXT),
+         {"entity_id": "m1", "properties": {"chat_id": "u1"}}),
+        ({**crm("message.received", message=MESSAGE, contact_id="u1"), "channel": "Instagram"},
+         {**READ_FROM_MESSAGE, "channel": "instagram"}),
+        ({**crm("message.read", id="m1", channel="webchat"), "channel": "sms"}, {"channel": "web"}),
+        (crm("message.sent", id="m1", to=PHONE, template={"name": "hello"}, has_media="false"),
+         {"properties": {"chat_id": f"+{PHONE}", "template_id": "hello", "has_media": False}}),
+        ({**crm("message.sent", message={**MESSAGE, "timestamp": NOON}), "timestamp": None},
+         {"occurred_at": NOON_WRITTEN}),
+        (crm("message.failed", error="timeout", **FAILURE),
+         {"properties": {"error_message": "timeout"}}),
+        (crm("message.failed", error=131047, **FAILURE), {"properties": {"error_code": "131047"}}),
+        (crm("message.failed", error={"title": "No"}, **FAILURE),
+         {"properties": {"error_message": "No"}}),
+        (crm("message.failed", error=True, **FAILURE), {"entity_id": "m1"}),
+        (crm("chat.resolved", chat={"id": "c1", "outcome": "solved"}, resolutionTimeSeconds="12"),
+         {"properties": {"chat_id": "c1", "outcome": "solved", "resolution_time_seconds": 12}}),
+        (crm("contact.created", id="x", contact={"id": "u1", "source": "ad"}),
+         {"user_id": "u1", "properties": {"contact_source": "ad"}}),
+        (crm("contact.created", id="x", contact={"phone": f"+{PHONE}"}), {"user_id": f"+{PHONE}"}),
+        (crm("contact.created", id="u1", contact={"name": NAME}), {"user_id": "u1"}),
+        (crm("campaign.sent", campaign={"id": "k", "recipientCount": "12"}),
+         {"properties": {"campaign_id": "k", "recipient_count": 12}}),
+    ],
+)  # fmt: skip
+def test_crm_documents_of_every_shape(document: dict[str, Any], expected: dict[str, Any]) -> None:
+    (event,) = events_of("crm", document)
+    assert {name: event[name] for name in expected} == expected
+
+
+def test_a_flat_crm_document_is_named_by_what_it_is_about_and_its_time() -> None:
+    flat = {"event": "chat.assigned", "timestamp": NOON, "id": "c1", "agent_id": "a1"}
+    events = [events_of("crm", d)[0] for d in (flat, {**flat, "timestamp": NOON + 9}, flat)]
+    assert [event["properties"] for event in events] == [{"chat_id": "c1"}] * 3
+    first, later, again = (event["event_id"] for event in events)
+    assert first == again != later
+
+
 @pytest.mark.parametrize(
     ("document", "code"),
     [
         (crm("message.received", message_id="m1", chat_id="c1"), "missing_field"),
         (crm("chat.assigned", chat_id="c1"), "missing_field"),
-        (crm("campaign.sent", campaign_id="k", recipient_count="12"), "bad_type"),
+        (crm("campaign.sent", campaign_id="k", recipient_count="many"), "bad_type"),
         ({**crm("chat.resolved", chat_id="c"), "timestamp": "2026-03-01T10:00:00"},
          "naive_timestamp"),
         ({**crm("chat.resolved", chat_id="c"), "timestamp": None}, "missing_field"),
@@ -676,8 +799,8 @@ def test_a_conversation_is_recorded(duckdb_settings: Settings, tmp_path: Path) -
         "start_time": AT_NOON - timedelta(minutes=5), "end_time": AT_NOON, "message_count": 8,
         "customer_messages": 5, "agent_responses": 3, "response_time_avg_ms": 1200.0,
         "customer_satisfaction_score": 4.5, "completed": True, "conversion_type": "purchase",
-        "conversion_value_cents": 29, "sentiment": "positive", "sentiment_confidence": 0.9,
-        "emotions": '["joy"]', "intents": '["pricing"]', "escalation_required": False,
+        "conversion_value_cents": 29, "currency": "EUR", "sentiment": "positive",
+        "sentiment_confidence": 0.9, "emotions": '["joy"]', "intents": '["pricing"]', "escalation_required": False,
         "escalation_reason": None, "follow_up_required": True,
         "follow_up_actions": '["mail [email]"]', "tags": '["vip"]', "journey_stage": "decision",
         "extra": None,
@@ -688,10 +811,11 @@ def test_a_conversation_is_recorded(duckdb_settings: Settings, tmp_path: Path) -
 
 def test_a_flat_conversation_is_the_same() -> None:
     flat = {
-        "conversation_id": "cv1", "agent_id": "a1", "customer_id": "u1", "channel": "web",
-        "start_time": NOON - 300, "end_time": NOON, "message_count": 8, "customer_messages": 5,
-        "agent_responses": 3, "response_time_avg_ms": 1200, "customer_satisfaction_score": 4.5,
-        "completed": True, "conversion_type": "purchase", "conversion_value_cents": 29,
+        "conversation_id": "cv1", "agent": {"id": "a1"}, "customer": {"id": "u1"},
+        "channel": "web", "start_time": NOON - 300, "end_time": NOON, "message_count": "8",
+        "customer_messages": 5, "agent_responses": 3, "response_time_avg_ms": "1200",
+        "customer_satisfaction_score": "4.5", "completed": "true", "conversion": "purchase",
+        "conversion_value_cents": "29", "conversion_currency": "eur",
         "sentiment": "positive", "sentiment_confidence": 0.9, "emotions": ["joy"],
         "intents": ["pricing"], "escalation_required": False, "follow_up_required": True,
         "follow_up_actions": [f"mail {MAIL}"], "tags": ["vip"], "journey_stage": "decision",
@@ -705,3 +829,31 @@ def test_a_flat_conversation_is_the_same() -> None:
             name: value for name, value in found["properties"].items() if "_time" not in name
         }
     assert event == nested
+
+
+@pytest.mark.parametrize(
+    ("changes", "cents", "currency"),
+    [
+        ({"conversion": {"type": "purchase", "value": 49.99, "currency": "EUR"}}, 4999, "EUR"),
+        ({"conversion": {"value": "49.99"}, "conversionCurrency": "EUR", "currency": "USD"},
+         4999, "EUR"),
+        ({"conversion": {"value": 500}, "currency": "JPY"}, hundredths(500, "JPY"), "JPY"),
+        ({"conversion": {"value": 5.12}, "currency": "KWD"}, hundredths(5120, "KWD"), "KWD"),
+        ({"conversion": {"valueCents": 500, "currency": "JPY"}}, 500, "JPY"),
+        ({"conversion": {"value": 1}}, 100, None),
+    ],
+)  # fmt: skip
+def test_a_conversion_keeps_its_currency(
+    changes: dict[str, Any], cents: int, currency: str | None
+) -> None:
+    (event,) = events_of("conversation_insight", {**CONVERSATION, **changes})
+    assert event["properties"]["conversion_value_cents"] == cents
+    assert event.get("currency") == currency
+
+
+def test_a_customer_may_be_an_object_with_a_phone_number() -> None:
+    customer = {"name": NAME, "phone": f"+{PHONE}"}
+    document = {**CONVERSATION, "customerId": None, "customer": customer, "escalation": "true"}
+    (event,) = events_of("conversation_insight", document)
+    assert event["user_id"] == f"+{PHONE}"
+    assert event["properties"]["escalation_required"] is True

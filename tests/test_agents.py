@@ -19,23 +19,11 @@ import pytest
 import yaml
 
 from orchestration.dbt_project import PROJECT_DIR, DbtProject, seed_rows
-from orchestration.dbt_runner import Window, build
 from orchestration.reference_data import NUMBERS, _columns
 from orchestration.relations import marts
 from tests.agent_worlds import conversation_events
 from tests.facts import Row, read
-from tests.test_marts_oracle import (
-    IN_TURN,
-    Lab,
-    assert_same,
-    duckdb_lab,
-    lab,
-    postgres_lab,
-    span,
-)
-
-# Fixtures of another module have to be names of this one.
-__all__ = ["duckdb_lab", "lab", "postgres_lab"]
+from tests.lab import IN_TURN, Lab, assert_same, span
 
 GRAINS = {
     "conversations": ("conversation_id",),
@@ -80,23 +68,15 @@ class History:
                 self.touched(fact.day)
 
     def run(self, start: date, end: date, select: Sequence[str] = BASE) -> None:
-        """Build and test a range of dates of some models, both ends included."""
+        """Build a range of dates of some models, both ends included."""
         prepare_start = min(self.unprepared | {start})
-        window = Window(start, end, prepare_start, 99)
-        result = build(
-            DbtProject(self.lab.settings),
-            window,
-            select=self.lab.selection(select),
-            tested=False,
-        )
-        assert result.error is None, result.error
-        assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
+        self.lab.build(start, end, select, prepare_start=prepare_start)
         self.unprepared -= set(each(prepare_start, end))
         self.stale -= set(each(start, end))
 
     def rows(self) -> dict[str, list[Row]]:
         """What the tables hold."""
-        return {name: self.lab.rows(name) for name in GRAINS}
+        return self.lab.tables(GRAINS)
 
 
 def assert_equal(actual: dict[str, list[Row]], expected: dict[str, list[Row]]) -> None:

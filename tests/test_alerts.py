@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from ingest.settings import load_settings
+from ingest.settings import Settings, load_settings
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.agent_worlds import event
 from tests.facts import Row, read
+from tests.lab import Lab, assert_same, span
 from tests.oracle import GRAINS, date_column
 from tests.oracle_agents import Rates, Rule, alerts, expected_agent_marts
 from tests.oracle_alerts import (
@@ -32,7 +33,6 @@ from tests.oracle_alerts import (
     seed,
 )
 from tests.test_agents import DAY, History
-from tests.test_marts_oracle import Lab, assert_same, span
 
 SELECT = ("+agent_comparison", "agent_grade_distribution", "+metrics_daily_platform", "alerts",
           "alert_episode_days", "alert_episodes", "metric_anomalies")  # fmt: skip
@@ -133,8 +133,9 @@ def expected(lab: Lab, through: date) -> dict[str, list[Row]]:
 
 def assert_expected(lab: Lab, wanted: dict[str, list[Row]]) -> None:
     """Every table is what the oracle says."""
+    built = lab.tables(wanted)
     for relation, rows in wanted.items():
-        assert_same(relation, lab.rows(relation), rows, GRAINS[relation])
+        assert_same(relation, built[relation], rows, GRAINS[relation])
 
 
 def test_pieces_in_any_order_end_where_the_oracle_does(strict_lab: Lab) -> None:
@@ -256,8 +257,8 @@ def test_anomalies_of_the_oracle() -> None:
     assert [row["expected"] for row in rows[-1:]] == [100]
 
 
-def test_every_table_of_alerts_has_its_grain(strict_lab: Lab) -> None:
+def test_every_table_of_alerts_has_its_grain(duckdb_settings: Settings) -> None:
     """What the oracle calls a row is what the project calls one."""
-    nodes = DbtProject(strict_lab.settings).manifest["nodes"]
+    nodes = DbtProject(duckdb_settings).manifest["nodes"]
     for name, grain in ALERT_GRAINS.items():
         assert tuple(nodes[f"model.tidemark.{name}"]["config"]["meta"]["grain"]) == grain

@@ -21,12 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.settings import load_settings
-from orchestration.dbt_project import DbtProject
-from orchestration.dbt_runner import Window, build
+from orchestration.dbt_runner import Window
 from tests.facts import Row, read
+from tests.lab import Lab, assert_same, span
 from tests.oracle_attribution import ATTRIBUTION_GRAINS, MODELS, credits, expected_attribution
 from tests.postgres import new_database
-from tests.test_marts_oracle import Lab, assert_same, dbt
 
 START = date(2026, 3, 1)
 DAYS = 40
@@ -203,21 +202,6 @@ def lab(request: pytest.FixtureRequest, labs: dict[str, Lab]) -> Lab:
     return labs[request.param]
 
 
-def build_range(
-    lab: Lab,
-    start: date,
-    end: date,
-    *,
-    prepare_start: date | None = None,
-    tested: bool = False,
-) -> None:
-    """Build the tables and what they need, both ends included."""
-    window = Window(start, end, prepare_start or start, 99)
-    select = SELECT if tested else lab.selection(SELECT)
-    result = build(DbtProject(lab.settings), window, select=select, tested=tested)
-    assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
-
-
 def assert_as_expected(lab: Lab, events: list[Row], through: date, since: date = date.min) -> None:
     """Row for row and cell for cell what the oracle says, from a date on."""
     facts = [fact for fact in read(events, lab.timezone) if fact.day <= through]
@@ -234,12 +218,6 @@ def assert_as_expected(lab: Lab, events: list[Row], through: date, since: date =
         )
 
 
-def days_of(lab: Lab, events: list[Row]) -> tuple[date, date]:
-    """First and last event date."""
-    days = [fact.day for fact in read(events, lab.timezone)]
-    return min(days), max(days)
-
-
 # -- any way to the same rows ----------------------------------------------------------------------
 
 
@@ -248,9 +226,9 @@ def test_a_range_at_once(lab: Lab) -> None:
     lab.reset("America/New_York")
     events = random_world(random.Random(4), 320)
     lab.load(1, events)
-    _, last = days_of(lab, events)
-    # Costs of dates before the first event are none of ours, whatever dates are asked for.
-    build_range(lab, date(2026, 1, 30), last)
+    first, last = span(events, lab.timezone)
+    # Costs of dates before the first event, and after the last one, are none of ours.
+    lab.build(first, last, SELECT)
     assert_as_expected(lab, events, last)
     rows = lab.rows("conversion_attribution")
     assert {row["model"] for row in rows} == set(MODELS)
@@ -273,21 +251,21 @@ def test_pieces_and_late_events_in_any_order(lab: Lab) -> None:
     lab.reset("Asia/Kolkata")
     events = random_world(rng, 220)
     parts = [events[0::2], events[1::2]]
-    _, last = days_of(lab, events)
+    _, last = span(events, lab.timezone)
     loaded: list[Row] = []
     for number, part in enumerate(parts, start=1):
         lab.load(number, part)
         loaded += part
-        day, _ = days_of(lab, part)
+        day, _ = span(part, lab.timezone)
         if number == 2:
             # Dates between stale ones, prepared from the oldest of them on.
             interior = day + timedelta(days=30)
             end = interior + timedelta(days=2)
-            build_range(lab, interior, end, prepare_start=day)
+            lab.build(interior, end, SELECT, prepare_start=day)
             assert_as_expected(lab, loaded, end, since=interior)
         while day <= last:
             end = min(last, day + timedelta(days=rng.choice((8, 17))))
-            build_range(lab, day, end)
+            lab.build(day, end, SELECT)
             day = end + timedelta(days=1)
         assert_as_expected(lab, loaded, last)
 
@@ -296,11 +274,11 @@ def test_credits_outlive_the_raw_events(lab: Lab) -> None:
     """What retention takes from raw.events is still known of sessions, persons and payments."""
     events = random_world(random.Random(4), 220)
     lab.load(1, events)
-    first, last = days_of(lab, events)
+    first, last = span(events, lab.timezone)
     split = last - timedelta(days=4)
-    build_range(lab, first, split)
+    lab.build(first, split, SELECT)
     lab.sql(f"delete from raw.events where event_date <= date '{split}'")
-    build_range(lab, split + timedelta(days=1), last)
+    lab.build(split + timedelta(days=1), last, SELECT)
     assert_as_expected(lab, events, last)
 
 
@@ -310,8 +288,8 @@ def test_credits_add_up_to_one(labs: dict[str, Lab]) -> None:
     lab.reset()
     events = random_world(random.Random(5), 260)
     lab.load(1, events)
-    first, last = days_of(lab, events)
-    build_range(lab, first, last)
+    first, last = span(events, lab.timezone)
+    lab.build(first, last, SELECT)
     conversions = lab.sql(
         "select conversion_event_id from intermediate.int_attribution_conversions"
     )
@@ -417,18 +395,10 @@ def test_the_data_tests_find_planted_faults(labs: dict[str, Lab]) -> None:
     lab.reset()
     events = random_world(random.Random(6), 160)
     lab.load(1, events)
-    first, last = days_of(lab, events)
+    first, last = span(events, lab.timezone)
     names = (
         *ATTRIBUTION_GRAINS, "int_attribution_conversions", "int_attribution_members",
         "int_attribution_touches", "int_refunds",
     )  # fmt: skip
-    select = ("--select", *(f"{name},test_type:data" for name in names))
-    for faults in FAULTS:
-        build_range(lab, first, last, tested=True)
-        for fault in faults:
-            lab.sql(fault)
-        window = Window(first, last, first, 99)
-        statuses = dbt(lab, "test", *select, window=window)
-        failed = [name for name, status in statuses.items() if status == "fail"]
-        for fault, expected in faults.items():
-            assert any(name.startswith(expected) for name in failed), (fault, failed)
+    lab.build(first, last, SELECT, tested=True)
+    lab.assert_faults_are_found(FAULTS, names, Window(first, last, first, 99))

@@ -10,16 +10,20 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from ingest.settings import Settings
+from ingest.warehouse import Warehouse
 from orchestration import runs
-from orchestration.summary import run_lines, sparkline, summary_lines
+from orchestration.summary import _advisors, _figures, run_lines, sparkline, summary_lines
 from tests.command_line import MAIN, assert_one_line_error, environment, tidemark
 from tests.events import line
+from tests.faults.files import cut
 from tests.test_orchestration import load, project, short_suite, tiny
 
 __all__ = ["project", "short_suite", "tiny"]
@@ -51,8 +55,8 @@ def test_mistake_is_one_line(
 def test_unusable_settings_are_one_line(duckdb_settings: Settings) -> None:
     result = tidemark(duckdb_settings, "status", TIDEMARK_TIMEZONE="Mars/Olympus")
     assert_one_line_error(result, "TIDEMARK_TIMEZONE", "IANA")
-    result = tidemark(duckdb_settings, "status", TIDEMARK_TRAGET="x")
-    assert_one_line_error(result, "TIDEMARK_TRAGET")
+    for name in ("TIDEMARK_TRAGET", "TIDEMARK_PGFOO", "TIDEMARK_TEST_X", "TIDEMARK_DBT_X"):
+        assert_one_line_error(tidemark(duckdb_settings, "status", **{name: "x"}), name)
     url = "postgresql://nobody:secretword@127.0.0.1:1/none"
     result = tidemark(duckdb_settings, "run", TIDEMARK_TARGET="postgres", TIDEMARK_POSTGRES_URL=url)
     assert_one_line_error(result, "Postgres cannot be reached")
@@ -70,10 +74,86 @@ def test_every_command_explains_itself(duckdb_settings: Settings) -> None:
     result = tidemark(duckdb_settings, "--help")
     assert result.returncode == 0
     for name in ("ingest", "run", "status", "quarantine", "contracts", "generate", "publish",
-                 "export", "ui", "doctor", "dbt", "summary"):  # fmt: skip
+                 "export", "ui", "serve", "doctor", "dbt", "summary"):  # fmt: skip
         assert f"\n  {name} " in result.stdout
     for name in ("run", "export", "quarantine", "contracts"):
         assert "Usage: tidemark" in tidemark(duckdb_settings, name, "--help").stdout
+
+
+def test_what_could_not_be_read_is_said_and_the_rest_loaded(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    """Quiet or not, the first time and the next; an empty folder is no failure."""
+    (tmp_path / "good.ndjson").write_bytes(line() + b"\n")
+    (tmp_path / "cut.ndjson.gz").write_bytes(cut(line() + b"\n"))
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    (tmp_path / "empty").mkdir()
+    names = ("cut.ndjson.gz", "nowhere", "bad.parquet", "empty", "good.ndjson")
+    words = [str(tmp_path / name) for name in names]
+    first = tidemark(duckdb_settings, "ingest", *words)
+    quiet = tidemark(duckdb_settings, "ingest", "--quiet", *words)
+    assert (first.returncode, quiet.returncode, quiet.stdout) == (1, 1, "")
+    assert [text.rpartition(" ")[2] for text in first.stdout.splitlines()] == [
+        "(partial)", "(failed)", "(loaded)",
+    ]  # fmt: skip
+    said = first.stderr.splitlines()
+    assert all(text.startswith("tidemark: ") and len(text) < 300 for text in said)
+    assert [text for text in said if "no event files in" not in text] == quiet.stderr.splitlines()
+    (missing, empty, partial, failed) = said
+    assert f"{tmp_path / 'nowhere'} does not exist" in missing
+    assert f"{tmp_path / 'empty'} (names that end in .ndjson, .jsonl, .json, .csv or" in empty
+    assert partial == "tidemark: cut.ndjson.gz: the file is cut short"
+    assert failed.startswith("tidemark: bad.parquet: it is no sound Parquet file")
+    nothing = tidemark(duckdb_settings, "ingest", str(tmp_path / "empty"))
+    assert (nothing.returncode, nothing.stderr) == (0, empty + "\n")
+
+
+def test_strict_says_each_time_that_lines_were_rejected(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.ndjson").write_bytes(line() + b"\n{\n[]\n")
+    for status in ("(loaded)", "(already_loaded)"):
+        result = tidemark(duckdb_settings, "ingest", "--strict", str(tmp_path / "bad.ndjson"))
+        assert (result.returncode, status in result.stdout) == (2, True)
+        assert result.stderr == (
+            "tidemark: 2 lines were rejected; see 'tidemark quarantine list'\n"
+        )
+    assert "read 3, accepted 0, duplicates 1, rejected 2" in result.stdout
+
+
+def test_quarantine_and_drift_say_how_much_is_not_shown(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    properties = {f"unheard_of_{number}": number for number in range(26)}
+    (tmp_path / "bad.ndjson").write_bytes(line(properties=properties) + b"\n{" * 60)
+    assert tidemark(duckdb_settings, "ingest", str(tmp_path / "bad.ndjson")).returncode == 0
+
+    def said(*words: str) -> str:
+        result = tidemark(duckdb_settings, *words)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
+
+    for limit, shown in (((), 50), (("--limit", "7"), 7)):
+        lines = said("quarantine", "list", *limit).splitlines()
+        assert (len(lines), lines[-1]) == (shown + 2, f"{shown} of 60; --limit shows more")
+    assert " of 60" not in said("quarantine", "list", "--limit", str(2**63 - 1))
+    assert len(json.loads(said("quarantine", "list", "--json"))) == 60
+    assert len(json.loads(said("quarantine", "list", "--json", "--limit", "7"))) == 7
+    assert said("quarantine", "list", "--load", "99") == (
+        "no open rejected input fits; 60 are open in all\n"
+    )
+    assert len(json.loads(said("status", "--json"))["drift"]) == 26
+    assert "and 21 more; 'tidemark status --json' shows all" in said("status")
+    for command in ("list", "replay", "discard"):
+        for option in ("--limit", "--load") if command == "list" else ("--load",):
+            result = tidemark(duckdb_settings, "quarantine", command, option, "9" * 20)
+            assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    for command in ("replay", "discard"):
+        result = tidemark(duckdb_settings, "quarantine", command, "1", "77")
+        assert_one_line_error(result, "there is no open rejected input 77")
+    assert said("quarantine", "discard", "1", "2") == "2 discarded\n"
+    assert said("quarantine", "discard", "--load", "1") == "58 discarded\n"
+    assert said("quarantine", "list", "--load", "1") == "the quarantine is empty\n"
 
 
 # -- what it costs -------------------------------------------------------------------------------
@@ -253,6 +333,26 @@ def test_sparklines() -> None:
     assert sparkline([0, 7]) == "▁█"
     assert sparkline([1, None, 1]) == "▁ ▁"
     assert sparkline([None]) == ""
+
+
+def test_figures_over_days_weigh_a_day_by_its_numbers() -> None:
+    last = date(2026, 3, 31)
+    warehouse = Warehouse("duckdb", duckdb.connect())
+    for sql in (
+        "create schema marts",
+        "create table marts.metrics_daily_payments as select date '2026-03-31' - cast(n as integer)"
+        " as metric_date, 'USD' as currency, 0 as gross_amount_cents, s as payments_succeeded, "
+        "a as payments_attempted from (values (0, 0, 1), (1, 999, 999), (2, 0, 0)) as made (n, s, a)",
+        "create table marts.advisor_health_scores as select date '2026-03-31' as as_of_date, "
+        "score as health_score, category from (values (95, 'star'), (60, 'fair'), (97, 'star'), "
+        "(10, 'lost')) as made (score, category)",
+    ):
+        warehouse.execute(sql)
+    rates = {line[:22].strip(): line[22:].split()[:2] for line in _figures(warehouse, last)}
+    assert rates["payment success"] == ["99.9", "%"]
+    # Categories are reference data: those that were published, the best one first.
+    told = [line.split()[:2] for line in _advisors(warehouse, last)]
+    assert told == [[], ["advisors", "by"], ["star", "2"], ["fair", "1"], ["lost", "1"]]
 
 
 def test_summary_is_one_screen(duckdb_settings: Settings, project: Path) -> None:

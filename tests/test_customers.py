@@ -17,11 +17,11 @@ from itertools import pairwise
 import pytest
 
 from orchestration.dbt_project import DbtProject
-from orchestration.dbt_runner import Window, build
 from orchestration.relations import marts
 from tests.advisor_worlds import START
 from tests.agent_worlds import event
 from tests.facts import Row, read
+from tests.lab import IN_TURN, Lab, assert_same, span
 from tests.oracle_customers import (
     ChurnModel,
     History,
@@ -31,10 +31,6 @@ from tests.oracle_customers import (
     fit,
     prior_risk,
 )
-from tests.test_marts_oracle import Lab, assert_same, duckdb_lab, lab, postgres_lab, span
-
-# Fixtures of another module have to be names of this one.
-__all__ = ["duckdb_lab", "lab", "postgres_lab"]
 
 DAY = timedelta(days=1)
 NAMES = (
@@ -113,11 +109,9 @@ class Ledger:
         later = sorted(day for day in self.stale if day > end)
         known = later[0] - DAY if later else max(self.ran | {end})
         self.ran |= set(_each(start, end))
-        window = Window(start, end, prepare_start, 99, known)
-        select = self.lab.selection(["+customer_insights"])
-        result = build(DbtProject(self.lab.settings), window, select=select, tested=False)
-        assert result.error is None, result.error
-        assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
+        self.lab.build(
+            start, end, ["+customer_insights"], prepare_start=prepare_start, known_through=known
+        )
         self.unprepared -= set(_each(prepare_start, end))
         self.stale -= set(_each(start, end))
 
@@ -142,11 +136,16 @@ def _ledger(lab: Lab, events: Sequence[Row]) -> tuple[Ledger, date, date]:
     return Ledger(lab, last + DAY), first, last
 
 
-@pytest.mark.parametrize(("seed", "days", "users"), [(1, 120, 60), (2, 260, 40)])
-def test_a_range_at_once(lab: Lab, seed: int, days: int, users: int) -> None:
+#: Days and users of worlds: more customers, and more weeks that are fitted.
+WORLDS = ((120, 60), (260, 40))
+
+
+@IN_TURN
+def test_a_range_at_once(lab: Lab, seed: int) -> None:
     """Every column of every customer, fits of up to 26 weeks, quiet dates after the last event."""
-    lab.reset(("America/New_York", "Asia/Kolkata")[seed % 2])
-    events = customer_events(random.Random(seed), days=days, users=users)
+    days, users = WORLDS[seed]
+    lab.reset(("Asia/Kolkata", "America/New_York")[seed])
+    events = customer_events(random.Random(1 + seed), days=days, users=users)
     ledger, first, last = _ledger(lab, events)
     ledger.load(1, events)
     ledger.run(first, last + DAY)
@@ -206,8 +205,7 @@ def test_fits_stay_and_a_past_score_can_be_made_again(duckdb_lab: Lab) -> None:
     kept = lab.sql("select * from intermediate.int_churn_rates order by all")
     assert [row for row in kept if row["fitted_on"] <= past] == fits
     assert len({row["fitted_on"] for row in kept}) > len({row["fitted_on"] for row in fits}) > 3
-    window = Window(past, past, past, 99, past)
-    assert build(DbtProject(lab.settings), window, select=["customer_insights"]).succeeded
+    lab.build(past, past, ["customer_insights"], known_through=past, tested=True)
     assert_same("customer_insights", ledger.rows(), then, ("user_id",))
 
 

@@ -60,6 +60,14 @@ def variants() -> dict[str, dict[str, Any]]:
             **CONTENT, "timestamp": "2020-01-01T00:00:00Z", "content_id": "c9", "entityId": "c8",
             "metadata": {"content_type": "tax"}, "group": {"content_type": "sip", "entity_id": "x"},
         },
+        "groups within a group": {
+            **base, "payload": {"entity_id": "c1", "properties": properties, "context": {}},
+        },
+        "a group within a group gives way": {
+            **base, "entity_id": "c1", "metadata": {"requires_approval": True},
+            "payload": {"properties": {**properties, "requires_approval": False, "content_type": "tax"},
+                        "content_type": "edu"},
+        },
         "5.0 is 5": {**CONTENT, "properties": {**properties, "initial_risk_score": 7.0}},
         "absent values give way": {
             **CONTENT, "user_id": " ", "properties": {**properties, "language": None, "platform": ""},
@@ -94,6 +102,26 @@ def test_every_spelling_gives_the_same_row(
         "user_id": None,
         "domain": "advisory",
     }  # fmt: skip
+
+
+def test_what_is_passed_on_is_the_original(duckdb_settings: Settings, tmp_path: Path) -> None:
+    """Forwards and replies name the content that was sent; other events that of their own."""
+    forwarded = {"event_name": "content_forwarded", "entity_id": None, "content_id": "own",
+                 "properties": {"original_whatsapp_message_id": "m"}}  # fmt: skip
+    replied = {"event_name": "client_response_received", "entity_id": None}
+    made = {"event_name": "content_created", "entity_id": None}
+    both = {"content_id": "own", "original_content_id": "first"}
+    events = [
+        {**forwarded, "ids": {"original_content_id": "first"}},
+        forwarded,
+        {**replied, "properties": both},
+        {**replied, **both},
+        {**made, **both, "properties": {"content_type": "edu"}},
+    ]
+    data = b"\n".join(line(**e, advisor_id_hash="a", source=str(n)) for n, e in enumerate(events))
+    assert load(duckdb_settings, tmp_path / "f.ndjson", data).rejected == 0
+    rows = query(duckdb_settings, "select entity_id from raw.events order by source")
+    assert [row["entity_id"] for row in rows] == ["first", "own", "first", "first", "own"]
 
 
 @pytest.mark.parametrize(

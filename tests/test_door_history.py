@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.quarantine import Selection, discard, list_rejections, replay, show_rejection
 from ingest.settings import Settings
+from ingest.tombstones import Erasure, write_journal
 from ingest.warehouse import open_warehouse
+from orchestration.access.grants import PIPELINE
+from orchestration.access.roles import LOADER
+from tests.command_line import tidemark
 from tests.events import line, load, query
+from tests.faults import files
 
 ID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 
@@ -36,11 +44,112 @@ def test_the_first_accepted_event_wins_whatever_comes_later(
 
 
 def test_the_same_file_again_loads_nothing(settings: Settings, tmp_path: Path) -> None:
-    data = b"\n".join(line() for _ in range(3))
-    load(settings, tmp_path / "a.ndjson", data)
+    """What is said of it is what came of it then, alone and beside itself."""
+    data = b"\n".join([line(event_id=ID), line(), line(event_id=ID), b"{"])
+    first = load(settings, tmp_path / "a.ndjson", data)
+    assert (first.accepted, first.duplicates, first.rejected) == (2, 1, 1)
     again = load(settings, tmp_path / "renamed.ndjson", data)
-    assert (again.status, again.read, again.load_id) == ("already_loaded", 0, 1)
-    assert query(settings, "select count(*) as n from ops.loads") == [{"n": 1}]
+    said = [(again.read, again.accepted, again.duplicates, again.rejected, again.error)]
+    for number in range(2):
+        (tmp_path / f"{number}.ndjson").write_bytes(data + b"\n")
+    _, twin = ingest_paths([tmp_path / f"{n}.ndjson" for n in range(2)], settings=settings)
+    said.append((twin.read, twin.accepted, twin.duplicates, twin.rejected, twin.error))
+    assert said == [(4, 0, 3, 1, None)] * 2
+    assert (again.status, again.load_id, again.source) == ("already_loaded", 1, "ndjson")
+    assert (twin.status, twin.load_id) == ("already_loaded", 2)
+    cut = files.cut(line() + b"\n")
+    for status in ("partial", "already_loaded"):
+        result = load(settings, tmp_path / "cut.ndjson.gz", cut)
+        assert (result.status, result.rejected, result.error) == (
+            status, 1, "the file is cut short",
+        )  # fmt: skip
+    assert query(settings, "select count(*) as n from ops.loads") == [{"n": 3}]
+
+
+def _open_rejections(settings: Settings) -> list[tuple[int, str]]:
+    rows = query(settings, "select load_id, reason_code from ops.rejected_events "
+                 "where resolved_at is null order by rejection_id")  # fmt: skip
+    return [(row["load_id"], row["reason_code"]) for row in rows]
+
+
+def test_a_file_of_which_lines_were_rejected_is_read_again_in_another_way(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """What is wrong with it stands in the quarantine once: as it was read last."""
+    names = "id,event_name,occurred_at,entity_id,provider,currency,cents"
+    row = "payment_succeeded,2026-03-01T10:00:00Z,p,x,EUR"
+    data = f"{names}\n{ID},{row},7\nno-id,{row},8\n".encode()
+    mapping = {"id": "event_id", "cents": "amount_cents", "currency": "currency"}
+    path = tmp_path / "f.csv"
+    told = [
+        load(settings, tmp_path / "f.txt", data), load(settings, path, data),
+        load(settings, path), load(settings, path, mapping=mapping),
+        load(settings, path, mapping=dict(reversed(mapping.items()))),
+        load(settings, path, mapping={**mapping, "entity_id": "user_id"}),
+    ]  # fmt: skip
+    assert [(r.load_id, r.status, r.read, r.accepted, r.duplicates, r.rejected) for r in told] == [
+        (1, "loaded", 3, 0, 0, 3), (2, "loaded", 2, 0, 0, 2), (2, "already_loaded", 2, 0, 0, 2),
+        (3, "loaded", 2, 1, 0, 1), (3, "already_loaded", 2, 0, 1, 1), (4, "loaded", 2, 0, 0, 2),
+    ]  # fmt: skip
+    assert _open_rejections(settings) == [(4, "missing_field"), (4, "bad_uuid")]
+    resolved = query(settings, "select distinct resolution from ops.rejected_events "
+                     "where load_id < 4")  # fmt: skip
+    assert resolved == [{"resolution": "superseded"}]
+    # All of a file was taken: under no other names of columns is there more in it.
+    data = f"{names}\n{ID},{row},7\n".encode()
+    whole = load(settings, tmp_path / "whole.csv", data, mapping=mapping)
+    again = load(settings, tmp_path / "whole.csv")
+    assert (whole.duplicates, again.status, again.load_id) == (1, "already_loaded", 5)
+
+
+def test_a_file_that_fails_again_is_in_quarantine_once(settings: Settings, tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet"):
+        result = load(settings, tmp_path / name, b"PAR1")
+        assert (result.load_id, result.status, result.rejected) == (1, "failed", 1)
+        assert str(result.error).startswith(name)
+    both = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    assert {r.load_id for r in ingest_paths(both, settings=settings)} == {1}
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 and more")
+    assert load(settings, tmp_path / "c.parquet").load_id == 2
+    assert _open_rejections(settings) == [(1, "unreadable_file"), (2, "unreadable_file")]
+    warehouse = open_warehouse(settings)
+    discard(warehouse, Selection(load_id=1))
+    warehouse.close()
+    assert load(settings, both[0]).load_id == 3
+    assert _open_rejections(settings) == [(2, "unreadable_file"), (3, "unreadable_file")]
+
+
+def test_a_login_that_may_only_load(postgres_settings: Settings, tmp_path: Path) -> None:
+    """It reads a file in another way, notes a failure once, and leaves erasures to others."""
+    load(postgres_settings, tmp_path / "a.ndjson", line())
+    write_journal(postgres_settings, Erasure("r1", datetime(2026, 3, 1), "0" * 32, "1" * 64, ()))
+    url = str(postgres_settings.postgres_url)
+    owner = open_warehouse(postgres_settings)
+    owner.execute("create role may_load login")
+    try:
+        owner.execute("grant usage on schema raw, ops to may_load")
+        owner.execute("grant execute on function raw.add_month to may_load")
+        for table, privileges in PIPELINE[LOADER].items():
+            for privilege in privileges:
+                if owner.relation_exists(*table.split(".")):
+                    owner.execute(f"grant {privilege} on {table} to may_load")
+        loader = replace(postgres_settings, postgres_url=url.replace("//tidemark@", "//may_load@"))
+        text = "id,event_name,occurred_at,entity_id,provider,currency,amount_cents\n" + (
+            f"{ID},payment_succeeded,2026-03-01T10:00:00Z,p,x,EUR,1\n"
+        )
+        path = tmp_path / "f.csv"
+        assert load(loader, path, text.encode()).rejected == 1
+        assert load(loader, path, mapping={"id": "event_id"}).accepted == 1
+        for _ in range(2):
+            assert load(loader, tmp_path / "p.parquet", b"PAR1").load_id == 4
+        done = tidemark(loader, "ingest", str(path))
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+        assert "an erasure waits that this login may not carry out" in done.stderr
+    finally:
+        owner.execute("drop owned by may_load")
+        owner.execute("drop role may_load")
+        owner.close()
+    assert _open_rejections(postgres_settings) == [(4, "unreadable_file")]
 
 
 def test_dates_touched_are_noted_with_the_gaps_between(settings: Settings, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ingest.privacy import Pseudonyms, identifying
-from ingest.redaction import redact
+from ingest.redaction import redact, redact_tree
 from ingest.settings import HashKey, Settings, SettingsError, load_settings, parse_hash_keys
 from tests.events import line, load, query
 
@@ -53,6 +54,16 @@ def test_whole_values_that_identify(value: str, normal_form: str | None) -> None
         ("4111 1111 1111 1111, 5500-0000-0000-0004", "[card], [card]"),
         ("DE89 3704 0044 0532 0130 00 please", "[iban] please"),
         ("from 192.168.1.20:443 and 2001:db8::1", "from [ip]:443 and [ip]"),
+        ("6212345678900000003, 6759 6498 2643 8453", "[card], [card]"),
+        ("6212345678900000004 and 6759649826438454", "6212345678900000004 and 6759649826438454"),
+        ("call 00000000-0000-4000-8000-000000000001", "call 00000000-0000-4000-8000-000000000001"),
+        (f"ref 00000000000000000000 {'de89' * 16}", f"ref 00000000000000000000 {'de89' * 16}"),
+        ("to +49 30123456-0000-4000-8000-000000000001", "to [phone]-4000-8000-000000000001"),
+        ("00000000-0000-4000-8000-000000000001@example.com", "[email]"),
+        (
+            '{"phoneNumber": "9876543210", "id": "9876543210"}',
+            '{"phoneNumber": "[phone]", "id": "9876543210"}',
+        ),
         ("order 1234567890123456 of 1767225600000", "order 1234567890123456 of 1767225600000"),
         ("at 10:20:30 on 2026-03-01", "at 10:20:30 on 2026-03-01"),
         ("version 1.2.3, 12 items for 1,200.50", "version 1.2.3, 12 items for 1,200.50"),
@@ -61,6 +72,44 @@ def test_whole_values_that_identify(value: str, normal_form: str | None) -> None
 def test_free_text(text: str, redacted: str) -> None:
     assert redact(text) == redacted
     assert redact(redacted) == redacted
+
+
+@pytest.mark.parametrize(
+    ("value", "redacted"),
+    [
+        ({"phone": "98765 43210", "id": "9876543210"}, {"phone": "[phone]", "id": "9876543210"}),
+        ({"mobileNo": 9876543210, "count": 9876543210},
+         {"mobileNo": "[phone]", "count": 9876543210}),
+        ({"tel": {"number": "9876543210", "id": "98765432"}},
+         {"tel": {"number": "[phone]", "id": "98765432"}}),
+        ({"phone_number_id": "106540352242922"}, {"phone_number_id": "106540352242922"}),
+        ({"phone": "00000000-0000-4000-8000-000000000001"},
+         {"phone": "00000000-0000-4000-8000-000000000001"}),
+        ({"fullname": "A B", "FullName": "A B", "client full name": "A B", "address": {"x": 1}},
+         dict.fromkeys(("fullname", "FullName", "client full name", "address"), "[removed]")),
+        ({"[ip]": 1, "[phone]": 98765432}, {"[ip]": 1, "[phone]": 98765432}),
+        ({"x": [{"User-Agent": "Mozilla/5.0"}]}, {"x": [{}]}),
+    ],
+)  # fmt: skip
+def test_values_that_their_keys_tell(value: object, redacted: object) -> None:
+    found = redact_tree(value, Pseudonyms(KEY))
+    assert found == redacted
+    assert redact_tree(found, Pseudonyms(KEY)) == redacted
+
+
+def test_a_number_sent_for_a_hash_is_no_user(duckdb_settings: Settings, tmp_path: Path) -> None:
+    hashes = (PHONE, "0123456789abcdef")
+    lines = [
+        line(event_name="whatsapp_message_read", advisor_id_hash="a",
+             properties={"whatsapp_message_id": "m", "recipient_phone_hash": value})
+        for value in hashes
+    ]  # fmt: skip
+    load(duckdb_settings, tmp_path / "f.ndjson", b"\n".join(lines))
+    rows = query(duckdb_settings, "select recipient_phone_hash, user_id from raw.events")
+    keyed = Pseudonyms.of_settings(duckdb_settings)
+    assert {(row["recipient_phone_hash"], row["user_id"]) for row in rows} == {
+        (PHONE, keyed.of(PHONE)), (hashes[1], hashes[1]),
+    }  # fmt: skip
 
 
 def test_hashes_depend_on_the_key_and_say_which() -> None:
@@ -90,15 +139,20 @@ def test_hashed_identifiers_still_join(duckdb_settings: Settings, tmp_path: Path
 def test_do_not_track_takes_identifiers_and_context(settings: Settings, tmp_path: Path) -> None:
     data = line(
         event_name="whatsapp_message_read", advisor_id_hash="adv", session_id="s", actor_id="x",
-        anonymous_id="a", context={"dnt": True, "utm_source": "ads", "user_agent": "Mozilla/5.0"},
-        properties={"whatsapp_message_id": "m", "recipient_phone_hash": "h"},
+        anonymous_id="a",
+        context={"dnt": True, "utm_source": "ads", "user_agent": "Mozilla/5.0", "client": "c"},
+        properties={"whatsapp_message_id": "m", "recipient_phone_hash": "h", "visitorHash": "h",
+                    "contact": PHONE, "deep": {"list": [PHONE, "y"], "session-id": "s", "x": 1}},
+        metadata={"user_id": "u", "x": 2},
     )  # fmt: skip
     load(settings, tmp_path / "f.ndjson", data)
     (row,) = query(
         settings,
         "select user_id, anonymous_id, session_id, actor_id, recipient_phone_hash, utm_source, "
-        "device_type, browser, advisor_id_hash, whatsapp_message_id, dnt from raw.events",
+        "device_type, browser, advisor_id_hash, whatsapp_message_id, dnt, "
+        "cast(extra as varchar) as extra from raw.events",
     )
+    assert json.loads(row.pop("extra")) == {"deep": {"list": ["y"], "x": 1}, "x": 2}
     assert row.pop("advisor_id_hash") == "adv"
     assert row.pop("whatsapp_message_id") == "m"
     assert row.pop("dnt") is True
@@ -135,6 +189,27 @@ def test_user_agents_are_reduced(
     assert row["device_type"] == expected[0]
     if expected[1] != "WhatsApp":
         assert (row["browser"], row["os"]) == expected[1:]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"userAgent": "curl/8.0"},
+        {"device": {"user_agent": "curl/8.0"}},
+        {"request": {"headers": [{"User-Agent": "curl/8.0"}]}},
+        {"payload": {"context": {"user_agent": "curl/8.0"}}},
+        {"context": {"user_agent": "curl/8.0"}, "user_agent": "Mozilla/5.0"},
+        {"context": {"client": {"userAgent": "curl/8.0"}}},
+    ],
+)
+def test_user_agents_are_parsed_wherever_they_stand(
+    duckdb_settings: Settings, tmp_path: Path, place: dict[str, object]
+) -> None:
+    load(duckdb_settings, tmp_path / "f.ndjson", line(**place, model="x"))
+    (row,) = query(duckdb_settings, "select * from raw.events")
+    assert (row["device_type"], row["browser"]) == ("bot", "curl")
+    assert json.loads(row["extra"])["model"] == "x"
+    assert not [value for value in row.values() if "curl/8" in str(value) or "Moz" in str(value)]
 
 
 def test_keys_are_refused_when_they_are_weak_or_missing(tmp_path: Path) -> None:

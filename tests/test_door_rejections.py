@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -232,3 +234,33 @@ def test_a_line_of_exactly_the_limit_is_taken(duckdb_settings: Settings, tmp_pat
     assert len(fits) == 262_144
     result = load(duckdb_settings, tmp_path / "f.ndjson", fits + b"\r\n" + fits[:-2] + b'x"}\n')
     assert (result.accepted, result.rejected) == (1, 1)
+
+
+GROUPED = {
+    "eventId": str(uuid.UUID(int=7)), "eventName": "payment_attempted", "entityId": "p",
+    "occurredAt": "2026-03-01T10:00:00Z", "provider": "x", "currency": "EUR", "amountCents": "7",
+    "context.dnt": "", "properties.isFallback": "true",
+    "properties": '"{""order_id"": ""o1"", ""is_fallback"": false}"', "Context": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [list(GROUPED), list(GROUPED)[::-1]])
+@pytest.mark.parametrize("piped", [False, True])
+def test_csv_in_camel_case_with_a_group_and_its_fields(
+    duckdb_settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    piped: bool,
+) -> None:
+    """In any order of columns a dotted cell wins; gzip on standard input is looked into."""
+    data = f"{','.join(names)}\n{','.join(GROUPED[name] for name in names)}\n".encode()
+    if piped:
+        packed = io.TextIOWrapper(io.BytesIO(gzip.compress(data)))
+        monkeypatch.setattr("sys.stdin", packed)
+    path = Path("-") if piped else tmp_path / "f.csv"
+    result = load(duckdb_settings, path, None if piped else data)
+    assert (result.accepted, result.rejected, result.source) == (1, 0, "csv")
+    assert query(
+        duckdb_settings, "select amount_cents, order_id, is_fallback, extra from raw.events"
+    ) == [{"amount_cents": 7, "order_id": "o1", "is_fallback": True, "extra": None}]

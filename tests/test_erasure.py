@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -35,17 +36,19 @@ from orchestration import cli, erasure, erasure_files, removal_jobs, runs
 from orchestration.dbt_project import DbtProject
 from orchestration.definitions import build_definitions
 from orchestration.erasure_rules import OPERATIONS, RELATIONS, TEXTS, VOCABULARY, rule_of
+from orchestration.erasure_traces import Names
 from orchestration.export import export_relation
 from orchestration.exports import exports_of_persons
+from orchestration.instance import open_instance
 from orchestration.relations import relations
 from orchestration.restatements_shown import Restated, words
 from orchestration.session import open_session
 from tests.events import event, line, load, query
 from tests.postgres import running_server
 from tests.test_laws import World
-from tests.test_orchestration import load as load_days
 from tests.test_orchestration import project, short_suite, tiny
 from tests.test_restatements import Bench, bench, march
+from tests.tiny_project import run_below_job
 
 __all__ = ["bench", "project", "short_suite", "tiny"]
 
@@ -368,7 +371,8 @@ def of_friend(erased: Erased, row: tuple[str | None, ...]) -> bool:
 
 #: Tables of which an erasure writes or mends rows, by what they say of the person.
 MENDED = ("ops.erasures", "ops.erasure_tombstones", "ops.erasure_salt", "ops.rejected_events",
-          "ops.etl_job_runs", "ops.restatements", "p.ops.restatements", "raw.events")  # fmt: skip
+          "ops.etl_job_runs", "ops.restatements", "p.ops.restatements", "ops.partitions",
+          "raw.events")  # fmt: skip
 
 
 def test_rows_of_others_and_aggregates_are_what_they_were(erased: Erased) -> None:
@@ -405,6 +409,11 @@ def test_rows_of_others_and_aggregates_are_what_they_were(erased: Erased) -> Non
     restated = list(erased.after["ops.restatements"])
     assert [row[1] for row in restated] == ["metrics_daily_calls"]
     assert query(erased.settings, "select * from ops.partition_state where stale") == []
+    # What dates look back on is computed anew by the next run, and the dates are not.
+    loads = "select min(run_loads_through) as run, min(prepared_loads_through) as looked_back_on"
+    assert query(erased.settings, f"{loads} from ops.partitions") == [
+        {"run": 1, "looked_back_on": 0}
+    ]
     hidden = query(
         erased.settings, "select payload, resolution from ops.rejected_events order by rejection_id"
     )
@@ -716,7 +725,7 @@ def test_erasure_that_was_cut_off_is_finished_by_the_next_session(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as during:
-        during.setattr(erasure if step == "_carry_out" else erasure_files, step, killed)
+        during.setattr(erasure, step, killed)
         with pytest.raises(KeyboardInterrupt):
             erasure.erase(settings, [("user_id", "u1")])
     assert len(tombstones.read_journal(settings)) == 1
@@ -884,13 +893,41 @@ def test_causes_in_words() -> None:
     assert words(told).endswith("because of loads 2, 3, 4 and more and erasure")
 
 
+#: What a log and Dagster say of two persons, and what is left of it.
+WROTE = "channel of ann since 2026-03-01 10:15:30.101, and of 101"
+LEFT = "channel of [erased] since 2026-03-01 10:15:30.101, and of [erased]"
+
+
+def told_by_dagster(settings: Settings, say: str | None = None) -> list[tuple[Any, ...]]:
+    """Return what Dagster has of its first run; let it say something about it before."""
+    with open_instance(settings) as instance:
+        run = instance.get_runs(ascending=True)[0]
+        if say:
+            instance.report_engine_event(say, run, step_key="ann")
+        return [
+            (entry.run_id, entry.step_key, entry.timestamp, entry.dagster_event_type, entry.message)
+            for entry in instance.all_logs(run.run_id)
+        ]
+
+
 def test_date_that_is_run_again_counts_who_is_left(
-    duckdb_settings: Settings, project: Path
+    duckdb_settings: Settings, project: Path, tmp_path: Path
 ) -> None:
     settings = duckdb_settings
-    load_days(settings, 3, 4)
-    load_days(settings, 4, 5)
+    people = [("101", 3), ("ann", 4), ("ann", 4), ("u5", 5)]
+    lines = [line(user_id=user, occurred_at=f"{march(day)}T10:00:00Z") for user, day in people]
+    load(settings, tmp_path / "e.ndjson", b"\n".join(lines))
     assert runs.run(settings).status == "succeeded"
+    manifest, said = DbtProject(settings).manifest, told_by_dagster(settings, WROTE)
+    assert WROTE in [entry[-1] for entry in said]
+    log = settings.home / "logs" / "dbt" / "dbt.log"
+    log.write_text(f"{WROTE}\n")
+    compiled = settings.dbt_target_path / "compiled.sql"
+    compiled.write_text("select 'ann'")
+    # What a load that waits has in hand is not changed: the door refuses it.
+    piped = settings.home / "spool" / str(os.getpid()) / "piped"
+    piped.parent.mkdir(parents=True)
+    piped.write_bytes(lines[1])
     sums = "select metric_date, sum(events) as n from marts.metrics_hourly_activity group by 1"
 
     def published(sql: str) -> list[Any]:
@@ -898,10 +935,18 @@ def test_date_that_is_run_again_counts_who_is_left(
             return sorted(reader.execute(sql).fetchall())
 
     before = published(sums)
-    erasure.erase(settings, [("user_id", "u4")])
+    # A row of the person's that no key leads to.
+    query(settings, "insert into intermediate.int_user_days values (date '2026-03-04', 'nobody')")
+    erasure.erase(settings, [("user_id", "ann")])
     assert published(sums) == before == [(march(3), 1), (march(4), 2), (march(5), 1)]
-    assert published("select user_id from marts.first_seen") == [("u3",), ("u5",)]
+    assert published("select user_id from marts.first_seen") == [("101",), ("u5",)]
     assert runs.run(settings).status == "nothing"
+    # A later date looks back on who is left; what was published of the earlier one stays.
+    later = run_below_job(settings, start=march(5), end=march(5))
+    assert later.plan is not None
+    assert later.plan.window.prepare_start == march(4)
+    assert published(sums) == before
+    assert published("select user_id from marts.first_seen") == [("101",), ("u5",)]
     assert runs.run(settings, start=march(4), end=march(4)).status == "succeeded"
     assert published(sums) == [(march(3), 1), (march(5), 1)]
     found = query(settings, "select distinct relation, metric_date, cause from ops.restatements "
@@ -915,12 +960,68 @@ def test_date_that_is_run_again_counts_who_is_left(
     export_relation(settings, "first_seen", format="csv", out=out)
     export_relation(settings, "daily_users", format="csv", out=settings.home / "users.csv")
     assert [e.relation for e in exports_of_persons(settings)] == []
-    report = erasure.erase(settings, [("user_id", "u3")])
+    report = erasure.erase(settings, [("user_id", "101")])
     assert report.rows["published marts.first_seen"] == 1
-    log = settings.home / "exports.ndjson"
-    log.write_text(log.read_text().replace("first_seen", "sessions") + "cut off")
+    assert log.read_text().startswith(f"{LEFT}\n")
+    assert told_by_dagster(settings) == [(*e[:-1], e[-1].replace(WROTE, LEFT)) for e in said]
+    assert (compiled.exists(), piped.read_bytes()) == (False, lines[1])
+    assert run_below_job(settings, start=march(5)).status == "succeeded"
+    assert DbtProject(settings).manifest == manifest
+    noted = settings.home / "exports.ndjson"
+    noted.write_text(noted.read_text().replace("first_seen", "sessions") + "cut off")
     (export,) = erasure.erase(settings, [("user_id", "u5")]).exports
     assert (export.relation, export.rows, export.path) == ("sessions", 2, str(out))
+
+
+@pytest.mark.parametrize("target", ["duckdb", "postgres"])
+def test_on_a_server_only_what_people_wrote_in_dagsters_tables_changes(
+    postgres_settings: Settings, tmp_path: Path, target: str
+) -> None:
+    """Dagster keeps its runs there whatever the target is."""
+    settings = replace(postgres_settings, target=target)
+    told = {
+        "user_message": WROTE, "step_key": "ann", "timestamp": 1772360130.101, "attempt": 101,
+        "tags": {"dagster/max_runtime": "101", "ann": "x"}, "user_id": ["ann", 101],
+        "window": "2026-03-01 .. 2026-03-05", "nested": json.dumps({"text": WROTE, "count": 101}),
+    }  # fmt: skip
+    with psycopg.connect(str(settings.postgres_url), autocommit=True) as server:
+        server.execute("create table event_logs (run_id varchar(255), event text, step_key text)")
+        server.execute("create table jobs (payload text, job_body text)")
+        server.execute("create table letters (text text)")
+        run = ["5b0c1a2d-101e-4c1d-9f00-0123456789ab", json.dumps(told), "ann"]
+        server.execute("insert into event_logs values (%s, %s, %s)", run)
+        server.execute("insert into jobs values (%s, %s)", [WROTE, "101"])
+        server.execute("insert into letters values (%s)", [WROTE])
+        names = ("ann", "101", "u3")
+        lines = b"\n".join(line(user_id=name) for name in names)
+        load(settings, tmp_path / "e.ndjson", lines)
+        for name in names[:2]:
+            erasure.erase(settings, [("user_id", name)])
+        ((run_id, event, step),) = server.execute("select * from event_logs").fetchall()
+        assert server.execute("select * from jobs").fetchall() == [(WROTE, "101")]
+        assert server.execute("select * from letters").fetchall() == [(WROTE,)]
+    assert (run_id, step) == (run[0], run[2])
+    assert json.loads(event) == told | {
+        "user_message": LEFT, "user_id": ["[erased]", "[erased]"],
+        "nested": json.dumps({"text": LEFT, "count": 101}),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cell", "left"),
+    [
+        ("says 'x\\nann' of 101.", "says 'x\\n[erased]' of [erased]."),
+        ("andré and o\"x, no andréa", "[erased] and [erased], no andréa"),
+        (json.dumps(["andré is", 'o"x is', "2026-03-01 1.101 s"]),
+         json.dumps(["[erased] is", "[erased] is", "2026-03-01 1.101 s"])),
+        ("path/u_1/customer_0001", "path/u_1/[erased]"),
+        ("u_1", "u_1"),
+        (json.dumps({"text": "u_1", "step": "ann"}), json.dumps({"text": "[erased]", "step": "ann"})),
+    ],
+)  # fmt: skip
+def test_names_are_whole_words(cell: str, left: str) -> None:
+    names = ["ann", "101", "2026", "andré", 'o"x', "u_1", "customer_0001", "no", "s"]
+    assert Names(names).taken_out_of_cell(cell) == left
 
 
 # -- rules for everything -----------------------------------------------------------------------

@@ -15,6 +15,7 @@ import yaml
 from expectations import mart_border, raw_border
 from expectations.runner import Outcome, run_expectations
 from expectations.suites import Expectation, Suite, SuiteError, make_suite, read_suite
+from ingest import staging
 from ingest.registry import registry
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
@@ -212,8 +213,16 @@ def test_raw_event_against_its_contract_is_found(
 
 def test_identifier_that_a_person_did_not_want_stored_may_be_missing(warehouse: Warehouse) -> None:
     order = {"event_name": "order_created", "domain": "orders", "service_code": "s"}
-    store(warehouse, 1, [row(**order, user_id=None, dnt=True)])
-    assert "required_user_id" not in not_passed(judge_raw(warehouse))
+    created = {"event_name": "content_created", "domain": "advisory", "content_type": "edu"}
+    store(warehouse, 1, [row(**order, user_id=None, dnt=True), row(**created, dnt=True)])
+    # The advisor is no client: nothing takes it out.
+    assert not_passed(judge_raw(warehouse)) == {"required_advisor_id_hash"}
+
+
+def test_hash_of_staff_that_an_event_requires_stays() -> None:
+    demanded = {"reviewer_id_hash": {"required": True}, "phone_hash": {"required": True}}
+    version = {"required": ["advisor_id_hash"], "status": [], "properties": demanded}
+    assert staging._event_rule([version]) == {"required": ["advisor_id_hash", "reviewer_id_hash"]}
 
 
 def test_loads_that_do_not_add_up_are_found(warehouse: Warehouse) -> None:
@@ -222,9 +231,20 @@ def test_loads_that_do_not_add_up_are_found(warehouse: Warehouse) -> None:
 
 
 def test_lost_and_invented_events_are_found(warehouse: Warehouse) -> None:
-    store(warehouse, 1, [row(), row()])
+    before = LAST - timedelta(days=1)
+    store(warehouse, 1, [row(), row(), row(before), row(before)])
     warehouse.execute("update ops.load_dates set accepted = 3")
-    assert not_passed(judge_raw(warehouse)) == {"nothing_lost"}
+    # Of a person who was erased no day before the first event is short.
+    warehouse.execute(
+        "insert into ops.erasures (request_id, identifier_hash, requested_at, first_event_date) "
+        "values ('r', 'h', timestamp '2026-04-01', ?), ('nobody', 'h', "
+        "timestamp '2026-04-01', null)",
+        [LAST],
+    )
+    found = judge_raw(warehouse, start=before)
+    assert not_passed(found) == {"nothing_lost"}
+    assert "2026-03-30" in found["nothing_lost"].observed
+    assert "2026-03-31" not in found["nothing_lost"].observed
     warehouse.execute("update ops.load_dates set accepted = 1")
     assert not_passed(judge_raw(warehouse)) == {"nothing_invented"}
 

@@ -12,7 +12,7 @@ import json
 import random
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,13 @@ import pytest
 from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.privacy import Pseudonyms
-from ingest.settings import Settings, load_settings
-from orchestration import identity, runs
-from orchestration.dbt_project import DbtProject
-from orchestration.dbt_runner import Window, build
+from ingest.settings import Settings
+from orchestration import identity
 from orchestration.identity import Explanation, Link, chain
 from tests.command_line import tidemark
 from tests.facts import Row, read
-from tests.postgres import new_database
-from tests.test_marts_oracle import Lab
+from tests.lab import Lab
+from tests.tiny_project import run_below_job
 
 START = date(2026, 1, 1)
 TYPES = ("anonymous_id", "email_hash", "phone_hash", "user_id")
@@ -45,31 +43,6 @@ SELECT = tuple(
 )  # fmt: skip
 
 Key = tuple[str, str]
-
-
-@pytest.fixture(scope="module")
-def duckdb_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(load_settings({"TIDEMARK_HOME": str(tmp_path_factory.mktemp("identity-duckdb"))}))
-
-
-@pytest.fixture(scope="module")
-def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Lab]:
-    with new_database(postgres_server) as url:
-        environment = {
-            "TIDEMARK_HOME": str(tmp_path_factory.mktemp("identity-postgres")),
-            "TIDEMARK_TARGET": "postgres",
-            "TIDEMARK_POSTGRES_URL": url,
-        }
-        yield Lab(load_settings(environment))
-
-
-@pytest.fixture(params=["duckdb", "postgres"])
-def lab(request: pytest.FixtureRequest) -> Lab:
-    """A warehouse of either target, empty."""
-    found: Lab = request.getfixturevalue(f"{request.param}_lab")
-    found.reset()
-    found.sql("delete from ops.identity_revocations")
-    return found
 
 
 # -- the oracle ------------------------------------------------------------------------------------
@@ -169,14 +142,9 @@ def random_links(rng: random.Random, *, days: int, count: int) -> list[Row]:
     return events
 
 
-def connect(lab: Lab, start: date, end: date, *, prepare: date | None = None,
-            full_refresh: bool = False) -> None:  # fmt: skip
+def connect(lab: Lab, start: date, end: date, **options: Any) -> None:
     """Build what identity needs, for dates of which both ends are included."""
-    window = Window(start, end, prepare or start, 99)
-    project = DbtProject(lab.settings)
-    result = build(project, window, select=SELECT, full_refresh=full_refresh, tested=False)
-    assert result.error is None, result.error
-    assert result.succeeded, [(n.unique_id, n.message) for n in result.nodes if not n.ok]
+    lab.build(start, end, SELECT, **options)
 
 
 def assert_persons(lab: Lab, events: Sequence[Row], *, revoked: Iterable[str] = ()) -> None:
@@ -276,7 +244,7 @@ def test_late_erased_and_revoked_links(lab: Lab, seed: int) -> None:
     oldest = min(date.fromisoformat(e["occurred_at"][:10]) for e in late)
     # The marts of an interior range, for which older dates are prepared; then the rest.
     middle = oldest + timedelta(days=2)
-    connect(lab, middle, middle + timedelta(days=1), prepare=oldest)
+    connect(lab, middle, middle + timedelta(days=1), prepare_start=oldest)
     connect(lab, oldest, last)
     assert_persons(lab, events)
     # Erasure: some events are gone, their dates and all after them are run again.
@@ -393,7 +361,7 @@ def identified(settings: Settings, folder: Path) -> tuple[list[Row], Explanation
     path.write_text("".join(json.dumps(e) + "\n" for e in events), encoding="utf-8")
     (result,) = ingest_paths([path], settings=settings)
     assert result.accepted == 4
-    assert runs.run(settings).status == "succeeded"
+    assert run_below_job(settings).status == "succeeded"
     (found,) = identity.explain(settings, "+491701234567")
     assert found.key[0] == "phone_hash"
     return events, found
@@ -437,7 +405,7 @@ def test_a_link_is_taken_back(postgres_settings: Settings, tmp_path: Path) -> No
     assert commands(settings, "list-conflicts").startswith("no conflicts")
     with pytest.raises(UserError, match="revoked already"):
         identity.revoke(settings, events[2]["event_id"], reason="again")
-    summary = runs.run(settings)
+    summary = run_below_job(settings)
     assert summary.status == "succeeded" and summary.plan is not None
     assert (summary.plan.window.start, summary.plan.window.end) == (
         date(2026, 3, 2),

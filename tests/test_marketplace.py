@@ -17,16 +17,8 @@ from ingest.settings import Settings
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.events import line, load, query
-from tests.facts import Row, read
-from tests.test_marts_oracle import (  # noqa: F401 - fixtures
-    IN_TURN,
-    Lab,
-    assert_same,
-    dbt,
-    duckdb_lab,
-    lab,
-    postgres_lab,
-)
+from tests.facts import Row
+from tests.lab import IN_TURN, Lab, assert_same, span
 
 START = date(2026, 3, 1)
 DAYS = 8
@@ -94,31 +86,6 @@ def random_history(rng: random.Random, count: int) -> list[Row]:
     return events
 
 
-def build_range(
-    lab: Lab,  # noqa: F811
-    start: date,
-    end: date,
-    *,
-    prepare_start: date | None = None,
-    full_refresh: bool = False,
-) -> None:
-    """Build the four tables and what they need, with their tests, both ends included."""
-    window = Window(start, end, prepare_start or start, 99)
-    result = build(
-        DbtProject(lab.settings),
-        window,
-        full_refresh=full_refresh,
-        select=SELECT if full_refresh else lab.selection(SELECT),
-        tested=full_refresh,
-    )
-    assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
-
-
-def state(lab: Lab) -> dict[str, list[Row]]:  # noqa: F811
-    """Every row of the four tables."""
-    return {relation: lab.rows(relation) for relation in KEYS}
-
-
 def assert_same_tables(actual: dict[str, list[Row]], expected: dict[str, list[Row]]) -> None:
     """Row for row, cell for cell."""
     for relation, key in KEYS.items():
@@ -134,51 +101,45 @@ def of_date(tables: dict[str, list[Row]], day: date) -> dict[str, list[Row]]:
     }
 
 
-def days_of(events: list[Row]) -> tuple[date, date]:
-    """First and last event date."""
-    days = [fact.day for fact in read(events, "UTC")]
-    return min(days), max(days)
-
-
 @IN_TURN
-def test_pieces_late_events_and_any_order_give_the_rows_of_one_range(lab: Lab, seed: int) -> None:  # noqa: F811
+def test_pieces_late_events_and_any_order_give_the_rows_of_one_range(lab: Lab, seed: int) -> None:
     """Random pieces of a random history, loaded out of order, against one full refresh."""
     rng = random.Random(seed)
     events = random_history(rng, 160)
     parts = [events[0::2], events[1::4], events[3::4]]
-    _, last = days_of(events)
+    _, last = span(events, lab.timezone)
     for number, part in enumerate(parts, start=1):
         lab.load(number, part)
-        day, _ = days_of(part)
+        day, _ = span(part, lab.timezone)
         if number == 2:
             # One date between stale ones, prepared from the oldest of them on.
             interior = day + timedelta(days=4)
-            build_range(lab, interior, interior, prepare_start=day)
-            known = state(lab)
+            lab.build(interior, interior, SELECT, prepare_start=day)
+            known = lab.tables(KEYS)
         while day <= last:
             end = min(last, day + timedelta(days=rng.choice((1, 3, 6))))
-            build_range(lab, day, end)
+            lab.build(day, end, SELECT)
             day = end + timedelta(days=1)
         if number == 2:
-            assert_same_tables(of_date(known, interior), of_date(state(lab), interior))
-    built = state(lab)
-    build_range(lab, START, last, full_refresh=True)
-    assert_same_tables(built, state(lab))
+            assert_same_tables(of_date(known, interior), of_date(lab.tables(KEYS), interior))
+    built = lab.tables(KEYS)
+    lab.build(START, last, SELECT, full_refresh=True, tested=True)
+    assert_same_tables(built, lab.tables(KEYS))
     platform = [row for row in built["daily_metrics"] if row["scope"] == "platform"]
-    assert len(platform) == (last - days_of(events)[0]).days + 1
+    assert len(platform) == (last - span(events, lab.timezone)[0]).days + 1
 
 
-def test_assets_revenue_and_budgets_outlive_the_raw_events(lab: Lab) -> None:  # noqa: F811
+def test_assets_revenue_and_budgets_outlive_the_raw_events(lab: Lab) -> None:
     """What retention takes from raw.events is still known of creators and projects."""
     events = random_history(random.Random(5), 160)
     lab.load(1, events)
-    first, last = days_of(events)
-    build_range(lab, first, last)
-    expected = state(lab)
+    first, last = span(events, lab.timezone)
+    lab.build(first, last, SELECT)
+    expected = lab.tables(KEYS)
     split = last - timedelta(days=2)
     lab.sql(f"delete from raw.events where event_date < date '{split}'")
-    build_range(lab, split, last)
-    assert_same_tables(state(lab), expected)
+    lab.build(split, last, SELECT)
+    assert_same_tables(lab.tables(KEYS), expected)
 
 
 # -- faults ----------------------------------------------------------------------------------------
@@ -222,27 +183,20 @@ FAULTS = (
 )
 
 
-def test_the_data_tests_find_planted_faults(duckdb_lab: Lab) -> None:  # noqa: F811
-    duckdb_lab.reset()
+def test_the_data_tests_find_planted_faults(duckdb_lab: Lab) -> None:
+    lab = duckdb_lab
+    lab.reset()
     # A quiet date in the middle, which only the calendar remembers.
     events = [
         event
         for event in random_history(random.Random(6), 160)
         if not event["occurred_at"].startswith("2026-03-05")
     ]
-    duckdb_lab.load(1, events)
-    first, last = days_of(events)
-    window = Window(first, last, first, 99)
+    lab.load(1, events)
+    first, last = span(events, lab.timezone)
     names = (*KEYS, "int_project_days", "int_creator_assets")
-    select = ("--select", *(f"{name},test_type:data" for name in names))
-    for faults in FAULTS:
-        build_range(duckdb_lab, first, last)
-        for fault in faults:
-            duckdb_lab.sql(fault)
-        statuses = dbt(duckdb_lab, "test", *select, window=window)
-        failed = [name for name, status in statuses.items() if status == "fail"]
-        for fault, expected in faults.items():
-            assert any(name.startswith(expected) for name in failed), (fault, failed)
+    lab.build(first, last, SELECT)
+    lab.assert_faults_are_found(FAULTS, names, Window(first, last, first, 99))
 
 
 # -- through the door ------------------------------------------------------------------------------

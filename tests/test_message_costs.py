@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from ingest.settings import Settings, load_settings
-from orchestration.dbt_project import DbtProject
-from orchestration.dbt_runner import Window, build
+from ingest.settings import Settings
+from orchestration.dbt_runner import Window
 from tests.events import load, query
 from tests.facts import Row, read
+from tests.lab import Lab, assert_same
 from tests.oracle_message_costs import MESSAGE_COST_GRAINS, expected_message_costs
-from tests.postgres import new_database
-from tests.test_marts_oracle import Lab, assert_same, dbt
 
 START = date(2025, 12, 29)
 DAYS = 7
@@ -59,34 +54,9 @@ def random_messages(rng: random.Random, count: int) -> list[Row]:
     return events
 
 
-@pytest.fixture(scope="module")
-def labs(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: str
-) -> Iterator[dict[str, Lab]]:
-    """A warehouse of each target."""
-    with new_database(postgres_server) as url:
-        home = tmp_path_factory.mktemp("message-costs")
-        duckdb = {"TIDEMARK_HOME": str(home / "duckdb")}
-        postgres = {
-            "TIDEMARK_HOME": str(home / "postgres"),
-            "TIDEMARK_TARGET": "postgres",
-            "TIDEMARK_POSTGRES_URL": url,
-        }
-        yield {"duckdb": Lab(load_settings(duckdb)), "postgres": Lab(load_settings(postgres))}
-
-
-def build_range(lab: Lab, start: date, end: date, *, tested: bool = False) -> None:
-    """Build the tables and what they need, both ends included."""
-    window = Window(start, end, start, 99)
-    select = SELECT if tested else lab.selection(SELECT)
-    result = build(DbtProject(lab.settings), window, select=select, tested=tested)
-    assert result.succeeded, (result.error, [n.message for n in result.nodes if not n.ok])
-
-
-@pytest.mark.parametrize("target", ["postgres"])
-def test_pieces_and_late_events_cost_what_they_cost(labs: dict[str, Lab], target: str) -> None:
+def test_pieces_and_late_events_cost_what_they_cost(postgres_lab: Lab) -> None:
     """Day by day, then what is late: each message once, with what was known at its delivery."""
-    lab = labs[target]
+    lab = postgres_lab
     lab.reset("America/New_York")
     events = random_messages(random.Random(2), 240)
     parts = [events[0::2], events[1::2]]
@@ -98,7 +68,7 @@ def test_pieces_and_late_events_cost_what_they_cost(labs: dict[str, Lab], target
         day, last = facts[0].day, facts[-1].day
         while day <= last:
             end = min(last, day + timedelta(days=number))
-            build_range(lab, day, end)
+            lab.build(day, end, SELECT)
             day = end + timedelta(days=1)
         expected = expected_message_costs(facts)
         for relation, grain in MESSAGE_COST_GRAINS.items():
@@ -111,52 +81,47 @@ def test_pieces_and_late_events_cost_what_they_cost(labs: dict[str, Lab], target
     assert any(row["cost_cents"] == 0 for row in costs)
 
 
-#: What goes wrong -> the test that must find it.
-FAULTS = {
-    "insert into marts.message_costs from marts.message_costs": "unique_grain_message_costs",
-    "update marts.chat_message_costs set cost_cents = 0": "holds_chat_message_costs",
-    "update marts.message_rate_gaps set messages = messages + 1": (
-        "same_daily_total_message_rate_gaps"
-    ),
-    "update intermediate.int_message_charges set currency = null where price_micros = 0": (
-        "holds_int_message_charges"
-    ),
-    "insert into intermediate.int_message_charges from intermediate.int_message_charges": (
-        "unique_grain_int_message_charges"
-    ),
-    "insert into intermediate.int_message_events from intermediate.int_message_events": (
-        "unique_grain_int_message_events"
-    ),
-    "insert into marts.chat_message_costs from marts.chat_message_costs": (
-        "unique_grain_chat_message_costs"
-    ),
-    "insert into marts.message_rate_gaps from marts.message_rate_gaps": (
-        "unique_grain_message_rate_gaps"
-    ),
-    "update marts.message_costs set cost_cents = -1": "holds_message_costs",
-}
-LATER_FAULTS = {
-    "update marts.message_costs set messages = messages + 1": "same_daily_total_message_costs",
-    "delete from marts.chat_message_costs": "same_daily_total_chat_message_costs",
-}
+#: Rounds of what goes wrong -> the test that must find it.
+FAULTS = (
+    {
+        "insert into marts.message_costs from marts.message_costs": "unique_grain_message_costs",
+        "update marts.chat_message_costs set cost_cents = 0": "holds_chat_message_costs",
+        "update marts.message_rate_gaps set messages = messages + 1": (
+            "same_daily_total_message_rate_gaps"
+        ),
+        "update intermediate.int_message_charges set currency = null where price_micros = 0": (
+            "holds_int_message_charges"
+        ),
+        "insert into intermediate.int_message_charges from intermediate.int_message_charges": (
+            "unique_grain_int_message_charges"
+        ),
+        "insert into intermediate.int_message_events from intermediate.int_message_events": (
+            "unique_grain_int_message_events"
+        ),
+        "insert into marts.chat_message_costs from marts.chat_message_costs": (
+            "unique_grain_chat_message_costs"
+        ),
+        "insert into marts.message_rate_gaps from marts.message_rate_gaps": (
+            "unique_grain_message_rate_gaps"
+        ),
+        "update marts.message_costs set cost_cents = -1": "holds_message_costs",
+    },
+    {
+        "update marts.message_costs set messages = messages + 1": "same_daily_total_message_costs",
+        "delete from marts.chat_message_costs": "same_daily_total_chat_message_costs",
+    },
+)
 
 
-def test_the_data_tests_find_planted_faults(labs: dict[str, Lab]) -> None:
+def test_the_data_tests_find_planted_faults(duckdb_lab: Lab) -> None:
     """Each test of these tables fails when what it says is not so."""
-    lab = labs["duckdb"]
+    lab = duckdb_lab
     lab.reset()
     lab.load(1, random_messages(random.Random(2), 120))
     last = START + timedelta(days=DAYS - 1)
     names = (*MESSAGE_COST_GRAINS, "int_message_events", "int_message_charges")
-    select = ("--select", *(f"{name},test_type:data" for name in names))
-    for faults in (FAULTS, LATER_FAULTS):
-        build_range(lab, START, last, tested=True)
-        for fault in faults:
-            lab.sql(fault)
-        statuses = dbt(lab, "test", *select, window=Window(START, last, START, 99))
-        failed = [name for name, status in statuses.items() if status == "fail"]
-        for fault, expected in faults.items():
-            assert any(name.startswith(expected) for name in failed), (fault, failed)
+    lab.build(START, last, SELECT, tested=True)
+    lab.assert_faults_are_found(FAULTS, names, Window(START, last, START, 99))
 
 
 # -- through the door ------------------------------------------------------------------------------

@@ -19,11 +19,10 @@ import pytest
 from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
 from orchestration.dbt_project import DbtProject
-from orchestration.dbt_runner import Window, build
 from tests.facts import Fact, Row, read
+from tests.lab import Lab, assert_same, span
 from tests.oracle_journeys import closed_waits, funnel, messaging, response_times
 from tests.postgres import new_database
-from tests.test_marts_oracle import Lab, assert_same
 
 MARTS = ("response_times", "open_waits", "metrics_daily_messaging", "metrics_daily_funnel")
 DATES = {"open_waits": "as_of_date"}
@@ -215,21 +214,16 @@ class ChatLab(Lab):
 
     def run_models(self, start: date, end: date, *, prepare_start: date | None = None) -> None:
         """Build a range of dates, both ends included."""
-        window = Window(start, end, prepare_start or start, 99)
-        select = self.selection([f"+{mart}" for mart in MARTS])
-        result = build(DbtProject(self.settings), window, select=select, tested=False)
-        assert result.succeeded, (
-            result.error,
-            [(n.unique_id, n.message) for n in result.nodes if not n.ok],
-        )
+        self.build(start, end, [f"+{mart}" for mart in MARTS], prepare_start=prepare_start)
 
     def compare(self, wanted: dict[str, list[Row]], start: date, end: date) -> None:
         """Compare the rows of a range of dates with the ones wanted."""
+        built = self.tables(GRAINS)
         for mart, grain in GRAINS.items():
             column = DATES.get(mart, "metric_date")
             assert_same(
                 f"{mart}, all columns",
-                [row for row in self.rows(mart) if start <= row[column] <= end],
+                [row for row in built[mart] if start <= row[column] <= end],
                 [row for row in wanted[mart] if start <= row[column] <= end],
                 grain,
             )
@@ -275,14 +269,14 @@ def test_runs_in_any_pieces_give_the_rows_of_the_definitions(
     events = chatter(rng, first, zone, count=260)
     late = [event for event in events if rng.random() < 0.2]
     early = [event for event in events if event not in late]
-    begin = min(fact.day for fact in read(early, zone))
-    last = max(fact.day for fact in read(events, zone)) + timedelta(days=1)
+    begin, _ = span(early, zone)
+    last = span(events, zone)[1] + timedelta(days=1)
     lab.load(1, early)
     in_pieces(lab, rng, begin, last)
     lab.compare(expected(early, zone, first, last), begin, last)
 
     lab.load(2, late)
-    stale = min(fact.day for fact in read(late, zone))
+    stale, _ = span(late, zone)
     wanted = expected(events, zone, first, last)
     inner = stale + timedelta(days=3)
     lab.run_models(inner, inner + timedelta(days=1), prepare_start=stale)

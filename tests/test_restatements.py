@@ -23,6 +23,7 @@ from tests.command_line import assert_one_line_error, tidemark
 from tests.events import query
 from tests.test_orchestration import load, project, short_suite, tiny
 from tests.test_publication import publish, readers_view
+from tests.tiny_project import run_below_job
 
 __all__ = ["project", "short_suite", "tiny"]
 
@@ -410,7 +411,7 @@ def test_late_events_restate_the_dates_they_touch(settings: Settings) -> None:
     # Two files: one changes a row of the 4th, the other brings one to the 5th, and there is news.
     load(settings, 4, amount_cents=333)
     load(settings, 5, 7, channel="web", entity_id="p2")
-    summary = runs.run(settings)
+    summary = run_below_job(settings)
     assert summary.status == "succeeded", summary.error
     cells = restated(settings)
     assert cells == differences(before, published(settings), {4: "load 2", 5: "loads 2, 3"})
@@ -425,7 +426,7 @@ def test_late_events_restate_the_dates_they_touch(settings: Settings) -> None:
 
     # The same again restates nothing: not by publishing, not by computing everything anew.
     publish(settings)
-    again = runs.run(settings, full_refresh=True)
+    again = run_below_job(settings, full_refresh=True)
     assert again.restated is None
     assert restated(settings) == cells
     state = json.loads(tidemark(settings, "status", "--json").stdout)
@@ -451,7 +452,7 @@ def test_changed_definitions_are_a_cause_and_a_cut_off_publication_leaves_nothin
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(settings, 3, 4)
-    runs.run(settings)
+    run_below_job(settings)
     spoil(settings)
 
     def cut(*_: Any, **__: Any) -> None:
@@ -466,7 +467,7 @@ def test_changed_definitions_are_a_cause_and_a_cut_off_publication_leaves_nothin
     assert restated(settings) == set()
     assert query(settings, "select count(*) as n from ops.publications") == [{"n": 1}]
 
-    assert runs.run(settings).status in ("published", "succeeded")
+    assert run_below_job(settings).status in ("published", "succeeded")
     key = "metric_date=2026-03-0{}, hour=10, channel=system"
     assert restated(settings) == {
         ("metrics_hourly_activity", march(day), key.format(day), "events", "42", "1", "definition")
@@ -477,18 +478,18 @@ def test_changed_definitions_are_a_cause_and_a_cut_off_publication_leaves_nothin
 @pytest.mark.usefixtures("project")
 def test_without_the_file_of_before_nothing_is_compared(duckdb_settings: Settings) -> None:
     load(duckdb_settings, 3)
-    runs.run(duckdb_settings)
+    run_below_job(duckdb_settings)
     file = duckdb_settings.published_path.resolve()
     file.chmod(0o644)
     file.write_bytes(b"damaged")
     load(duckdb_settings, 3)
-    assert runs.run(duckdb_settings).status == "succeeded"
+    assert run_below_job(duckdb_settings).status == "succeeded"
     duckdb_settings.published_path.resolve().unlink()
     load(duckdb_settings, 3)
-    assert runs.run(duckdb_settings).status == "succeeded"
+    assert run_below_job(duckdb_settings).status == "succeeded"
     assert restated(duckdb_settings) == set()
     load(duckdb_settings, 3)
-    runs.run(duckdb_settings)
+    run_below_job(duckdb_settings)
     assert {row[4:] for row in restated(duckdb_settings)} == {("3", "4", "load 4")}
 
 
@@ -500,13 +501,13 @@ def test_command_shows_the_newest_first(duckdb_settings: Settings) -> None:
     settings = duckdb_settings
     assert_one_line_error(tidemark(settings, "restatements"), "nothing was published yet")
     load(settings, 3, 4)
-    runs.run(settings)
+    run_below_job(settings)
     assert tidemark(settings, "restatements").stdout == "nothing published was ever restated\n"
     for _ in range(2):
         load(settings, 3, 4)
-        runs.run(settings)
+        run_below_job(settings)
     load(settings, 4)
-    runs.run(settings)
+    run_below_job(settings)
 
     text = tidemark(settings, "restatements").stdout.splitlines()
     said = "publication {} restated {} of 1 relation on {} because of load {}"

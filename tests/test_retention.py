@@ -337,7 +337,7 @@ def test_dates_without_events_after_closed_ones_are_stale_when_they_lie_between_
     ("change", "words"),
     [
         ("run_loads_through = 0", "2026-02-03 is stale"),
-        ("prepared_loads_through = 0", "2026-02-03 is stale"),
+        ("prepared_loads_through = 0", "2026-02-03 waits for the next run, which leaves out who"),
         ("checked = false", "2026-02-03 was not checked"),
         ("published_run_id = 'another'", "2026-02-03 was not published"),
     ],

@@ -232,10 +232,17 @@ def test_sunday_is_that_of_the_business_time_zone(duckdb_settings: Settings, zon
     assert asked(tick(settings, "weekly_insights", late)) == (23, 29)
 
 
+class WeekWorld(World):
+    """A warehouse of which only the weeks of advisors are built."""
+
+    def selection(self) -> tuple[str, ...]:
+        return ("+weekly_advisor_insights",)
+
+
 def test_week_is_told_though_its_sunday_has_no_event(
     duckdb_settings: Settings, tmp_path: Path
 ) -> None:
-    world = World(duckdb_settings, tmp_path)
+    world = WeekWorld(duckdb_settings, tmp_path)
     made = simulate(days=13, size=4_000, seed=2, out=tmp_path / "made", end=date(2026, 3, 28))
     ingest_paths([made.events_folder], settings=duckdb_settings)
     world.run()

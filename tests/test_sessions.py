@@ -24,9 +24,9 @@ from orchestration.dbt_project import DbtProject
 from orchestration.publish_postgres import _copy
 from orchestration.relations import marts
 from tests.facts import Row, read
+from tests.lab import assert_same
 from tests.oracle_journeys import JOURNEY_GRAINS, expected_journeys
 from tests.test_laws import World, worlds_of
-from tests.test_marts_oracle import assert_same
 
 RELATIONS = ("sessions", "metrics_daily_sessions")
 

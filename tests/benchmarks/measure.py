@@ -91,20 +91,26 @@ def _status(pid: int) -> dict[str, int]:
         return {}
     for line in lines:
         name, _, value = line.partition(":")
-        if name in ("PPid", "RssAnon"):
+        if name in ("PPid", "RssAnon", "VmHWM"):
             found[name] = int(value.split()[0])
     return found
 
 
 @contextmanager
-def watched(server: Server | None) -> Iterator[list[float]]:
-    """Look at a server's memory ten times a second; the list gets the peak in MB at the end."""
-    peak = [0.0]
+def watched(pid: int, server: Server | None) -> Iterator[dict[str, float]]:
+    """Look ten times a second at the memory of a process and of a server; give the peaks in MB.
+
+    What the system says of a process that has ended is no less than what its parent held when it
+    began, so that a large benchmark would make every command look large.
+    """
+    peak = {"process": 0.0, "server": 0.0}
     done = threading.Event()
 
     def look() -> None:
-        while server is not None and not done.wait(0.1):
-            peak[0] = max(peak[0], server.memory_mb())
+        while not done.wait(0.1):
+            peak["process"] = max(peak["process"], _status(pid).get("VmHWM", 0) / 1000)
+            if server is not None:
+                peak["server"] = max(peak["server"], server.memory_mb())
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
@@ -139,10 +145,10 @@ def output_and_cost(
     served = server.cpu() if server else 0.0
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
-        with watched(server) as peak:
-            process = subprocess.Popen(
-                command, env={**os.environ, **environment}, cwd=ROOT, stdout=out, stderr=err
-            )
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, cwd=ROOT, stdout=out, stderr=err
+        )
+        with watched(process.pid, server) as peak:
             try:
                 _, status, used = os.wait4(process.pid, 0)
             except BaseException:
@@ -158,7 +164,7 @@ def output_and_cost(
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)[:200]} failed: {''.join(texts)[-2000:]}")
     cpu = used.ru_utime + used.ru_stime + (server.cpu() - served if server else 0.0)
-    return texts[0], Cost(cpu, wall, used.ru_maxrss / 1000 + peak[0])
+    return texts[0], Cost(cpu, wall, peak["process"] + peak["server"])
 
 
 def python(code: str, *arguments: str) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.faults import tables, worlds
 from tests.faults.points import DISK_FULL, KILLED, KINDS, POINTS, Fault, Point
-from tests.faults.trials import SCENES, Undisturbed, Wrong, insist, judge, undisturbed
+from tests.faults.trials import SCENES, Wrong, insist, judge, undisturbed
 from tests.faults.worlds import World
 from tests.postgres import running_server
 
@@ -59,7 +59,7 @@ def part(seed: int) -> list[Trial]:
     return found
 
 
-def attempt(world: World, trial: Trial, wanted: Undisturbed) -> float:
+def attempt(world: World, trial: Trial) -> float:
     """Do one; return the CPU seconds of the command that failed.
 
     Raises:
@@ -67,6 +67,7 @@ def attempt(world: World, trial: Trial, wanted: Undisturbed) -> float:
 
     """
     scene = SCENES[trial.point.scene]
+    wanted = undisturbed(world, scene)
     fault = Fault(trial.point.name, trial.kind)
     what = f"{trial.target}, {fault.kind} at '{fault.point}'"
     world.put(scene.before)
@@ -119,14 +120,9 @@ def run(*, long: bool) -> list[str]:
         tempfile.TemporaryDirectory(prefix="tidemark-faults-") as folder,
         both(Path(folder)) as all_,
     ):
-        wanted: dict[tuple[str, str], Undisturbed] = {}
         for number, trial in enumerate(chosen, 1):
-            world, scene = all_[trial.target], SCENES[trial.point.scene]
-            key = (trial.target, scene.name)
             try:
-                if key not in wanted:
-                    wanted[key] = undisturbed(world, scene)
-                attempt(world, trial, wanted[key])
+                attempt(all_[trial.target], trial)
                 done.setdefault((trial.point.name, trial.target), []).append(trial.kind)
             except Wrong as error:
                 wrong.append(str(error))

@@ -89,6 +89,12 @@ def _csv(header: str, *rows: str) -> bytes:
     return "\n".join([header, *rows, ""]).encode()
 
 
+def cut(content: bytes) -> bytes:
+    """Return a gzip file that is cut right behind some content."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return packer.compress(content) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
 def _ndjson(make: Maker) -> Iterator[Case]:
     two = make.lines(2)
     yield Case("empty.ndjson", b"")
@@ -262,6 +268,32 @@ def _tables(make: Maker) -> Iterator[Case]:
     yield Case(
         "huge line.csv", _csv(header, "x" * 3_000_000, row()), accepted=1, reasons=("too_large",)
     )
+    yield Case("blank rows.csv", _csv(header, row(), "   ", "," * 6, " , ,,,,,\t", ",", row()),
+               accepted=2)  # fmt: skip
+    for number, (columns, cells) in enumerate((
+        ("properties,properties.order_id", "oops,o"), ("context.dnt,context", "true,oops"),
+        ("metadata,metadata.order_id", "oops,o"), ("properties.order_id,properties", "o,[]"),
+    )):  # fmt: skip
+        yield Case(f"a group that is none {number}.csv",
+                   _csv(f"{header},{columns}", f"{row()},{cells}", row() + ",,"), accepted=1,
+                   reasons=("bad_type",))  # fmt: skip
+    yield Case("deep cell.csv",
+               _csv(header + ",properties", f"{row()},{'[' * 300}{']' * 300}", row() + ","),
+               accepted=1, reasons=("too_deep",))  # fmt: skip
+    whole = _csv(header, row())
+    last, quoted = row(), row(provider='"two\nlines"')
+    for name, content, accepted in (
+        ("nothing", b"", 0), ("in the header", whole[:30], 0), ("at a line end", whole, 1),
+        ("in a cell", _csv(header, row(), last[:-1])[:-1], 1),
+        ("before a line end", _csv(header, row(), last)[:-1], 1),
+        ("in a quote", _csv(header, row(), quoted[: quoted.index("nes")])[:-1], 1),
+        ("at a line end in a quote", _csv(header, row(), quoted[: quoted.index("lines")])[:-1], 1),
+        ("behind a quote", _csv(header, row(), quoted[:-1])[:-1], 1),
+    ):  # fmt: skip
+        yield Case(f"cut {name}.csv.gz", cut(content), "partial", accepted, ("unreadable_file",))
+    yield Case("cut behind an open quote.csv.gz",
+               cut(_csv(header, '"' + row(), row(), row(), last[:9])[:-1]), "partial", 2,
+               ("malformed_json", "unreadable_file"))  # fmt: skip
     rows = [make.event() for _ in range(4)]
     table = pa.Table.from_pylist(rows)
     whole = _parquet(table)
@@ -291,6 +323,16 @@ def _tables(make: Maker) -> Iterator[Case]:
         "date": pa.array([date(2026, 3, 1)]), "duration": None, "nan": pa.array([float("nan")]),
         "bytes": pa.array([b"ab"]), "null": pa.nulls(1),
     }  # fmt: skip
+    groups = {
+        "map without entries": {"properties": pa.array([[]], pa.map_(pa.string(), pa.string()))},
+        "text": {"properties": pa.array(["oops"]), "properties.order_id": pa.array(["o"])},
+    }
+    for name, columns in groups.items():
+        one = pa.Table.from_pylist([make.event()])
+        for column_name, column in columns.items():
+            one = one.append_column(column_name, column)
+        yield Case(f"group {name}.parquet", _parquet(one), accepted=name != "text",
+                   reasons=("bad_type",) * (name == "text"))  # fmt: skip
     for name, column in odd.items():
         if column is not None:
             one = pa.Table.from_pylist([make.event()]).append_column("more", column)

@@ -120,15 +120,13 @@ def kill_often(
     draw = random.Random(seed)
     print(f"seed {seed}")
     tallies: dict[tuple[str, str], Tally] = {}
-    wanted: dict[tuple[str, str], Undisturbed] = {}
     wrong = []
     chosen = plan(kills)
     for number, (target, command) in enumerate(chosen, 1):
         world, scene, key = all_worlds[target], SCENES[command], (target, command)
         try:
-            if key not in wanted:
-                wanted[key] = undisturbed(world, scene)
-            kill_once(world, scene, wanted[key], draw, tallies.setdefault(key, Tally()))
+            tally = tallies.setdefault(key, Tally())
+            kill_once(world, scene, undisturbed(world, scene), draw, tally)
         except Wrong as error:
             wrong.append(str(error))
             print(f"WRONG: {error}")

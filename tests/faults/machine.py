@@ -26,20 +26,16 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-import dagster as dg
 import duckdb
 
 from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.settings import HashKey, Settings, load_settings
 from ingest.warehouse import Warehouse, open_warehouse
-from orchestration import assets, dbt_project, erasure, ledger, publish, retention, runs
-from orchestration.dbt_project import DbtProject
-from orchestration.relations import marts
+from orchestration import dbt_project, erasure, retention, runs
 from orchestration.session import RunSession, open_session
 from tests.benchmarks.measure import markdown
 from tests.faults import model, tables
@@ -55,7 +51,7 @@ from tests.faults.looking import (
 from tests.faults.model import DAY, KEPT_DAYS, Line, Refused, World
 from tests.parsed_projects import parse_once
 from tests.postgres import new_database, running_server
-from tests.tiny_project import write_project
+from tests.tiny_project import run_below_job, write_project
 
 #: About how many places of a step there are where a crash can cut it off, see ``counted``.
 PLACES = {"ingest": 26, "run": 80, "erase": 310, "publish": 50, "retain": 33, "later": 225}
@@ -207,9 +203,9 @@ class Machine:
             for back in (given if kind == "range" else (None, None))
         )
         full = kind == "refresh"
-        act_run = run_job if kind == "job" else run_below_job
+        act_run = runs.run if kind == "job" else run_below_job
         return (
-            lambda: act_run(settings, start, end, full=full),
+            lambda: act_run(settings, start=start, end=end, full_refresh=full).status,
             lambda world: world.run(start, end, full=full),
         )
 
@@ -522,48 +518,6 @@ def states(
     yield world
 
 
-# -- the product, below the job of Dagster ---------------------------------------------------------
-
-
-def run_below_job(settings: Settings, start: date | None, end: date | None, *, full: bool) -> str:
-    """Run as ``orchestration.runs.run`` does, without Dagster and Great Expectations around it.
-
-    They are nine tenths of what a run of the tiny project costs.
-    """
-    session = open_session(settings)
-    try:
-        plan = ledger.plan_run(session.warehouse, start, end, full_refresh=full)
-        if plan is None:
-            if not publish.unpublished(session.warehouse):
-                return "nothing"
-            runs.publish_now(session)
-            return "published"
-        session.begin(plan)
-        project = DbtProject(settings)
-        nothing = SimpleNamespace(
-            is_subset=False, selected_asset_keys=(), selected_asset_check_keys=()
-        )
-        try:
-            for _ in assets.build_models(nothing, session, project):  # type: ignore[arg-type]
-                pass
-            assert session.run_id is not None
-            ledger.mark_checked(session.warehouse, session.run_id)
-            publication = publish.publish(session, marts(project.manifest))
-            session.publication = publication.publication_id
-        except (dg.Failure, UserError) as error:
-            session.error = str(error)
-        session.finish()
-        assert session.finished
-        return session.finished
-    finally:
-        session.close()
-
-
-def run_job(settings: Settings, start: date | None, end: date | None, *, full: bool) -> str:
-    """Run through Dagster, with all checks."""
-    return runs.run(settings, start=start, end=end, full_refresh=full).status
-
-
 # -- crashes ---------------------------------------------------------------------------------------
 
 
@@ -736,7 +690,8 @@ def shortened(bench: Bench, steps: Sequence[Step], *, postgres: bool) -> tuple[l
     return kept, words
 
 
-def _fingerprint() -> str:
+def fingerprint() -> str:
+    """Return twelve hexadecimal digits that tell one state of the source from another."""
     digest = hashlib.sha256()
     folders = ("ingest", "orchestration", "expectations", "dbt_project/macros")
     files = [path for name in folders for path in (ROOT / name).rglob("*") if path.is_file()]
@@ -785,7 +740,7 @@ def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
 
     machines = machines or (MACHINES if long else 50)
     workers = workers or (os.cpu_count() or 1 if long else 1)
-    mark = _fingerprint()
+    mark = fingerprint()
     PROGRESS.parent.mkdir(parents=True, exist_ok=True)
     known = _done(mark)
     todo = [seed for seed in range(machines) if seed not in known]

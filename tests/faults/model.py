@@ -300,7 +300,10 @@ class World:
         results = []
         for content, lines in files:
             if content in house.files:
-                results.append((house.files[content], 0, 0, 0, 0, 0, "already_loaded"))
+                load_id = house.files[content]
+                read, accepted, duplicates, rejected = house.loads[load_id]
+                known = accepted + duplicates
+                results.append((load_id, read, 0, known, rejected, 0, "already_loaded"))
                 continue
             load_id = max(house.loads, default=0) + 1
             erased = accepted = rejected = 0

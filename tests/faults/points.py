@@ -154,7 +154,7 @@ POINTS = {
         Point("published anew", "the published file is clean, old ones are there", "erase",
               "before", "orchestration.erasure_files:remove_old_versions"),
         Point("logs scrubbed", "files clean, the database not written anew", "erase", "after",
-              "orchestration.erasure_files:scrub_home"),
+              "orchestration.erasure:scrub_home"),
         Point("being rewritten", "the copy of the warehouse is compared", "erase", "before",
               "orchestration.erasure_files:_counts", DUCKDB, call=2),
         Point("rewritten", "the copy is on the disk, not in its place", "erase", "after",

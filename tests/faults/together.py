@@ -13,7 +13,7 @@ from tests.faults import tables
 from tests.faults.fail_points import both
 from tests.faults.trials import SCENES, Wrong, undisturbed
 from tests.faults.worlds import World, differences
-from tests.faults.zygote import Ended, Zygote
+from tests.faults.zygote import Ended
 
 AT_ONCE = 8
 
@@ -35,7 +35,7 @@ def side_by_side(world: World, command: str, *, orphan: bool) -> list[Ended]:
     world.put(scene.before)
     children = []
     if orphan:
-        parent = Zygote(paths=world.zygote.paths, numbers=world.zygote.numbers)
+        parent = world.zygote.twin()
         begun = ["dates marked"]
         child = parent.start(scene.words(world), world.environment(), marks=begun)
         child.listen(lambda: child.marks() == begun)

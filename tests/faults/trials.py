@@ -72,7 +72,14 @@ class Undisturbed:
 
 
 def undisturbed(world: World, scene: Scene) -> Undisturbed:
-    """Do a scene without any disturbance, and look."""
+    """Do a scene without any disturbance, and look; once for each world."""
+    if scene.name not in world.undisturbed:
+        world.undisturbed[scene.name] = _seen(world, scene)
+    found: Undisturbed = world.undisturbed[scene.name]
+    return found
+
+
+def _seen(world: World, scene: Scene) -> Undisturbed:
     world.put(scene.before)
     before = world.shown()
     ended = world.well(*scene.words(world), **scene.options(world))

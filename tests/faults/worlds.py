@@ -17,15 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from expectations import raw_border
 from ingest.settings import Settings, load_settings
 from ingest.warehouse import Warehouse, open_warehouse
 from tests.events import event
 from tests.faults.points import Fault
 from tests.faults.zygote import Child, Ended, Zygote
-from tests.tiny_project import write_project
+from tests.tiny_project import write_project, write_short_suite
 
 #: All trials of a target are in one database: what was parsed names it.
 DATABASE = "tidemark_faults"
@@ -104,19 +101,6 @@ def write_tiny_project(folder: Path) -> Path:
     return folder
 
 
-def write_short_suite(folder: Path) -> Path:
-    """Write the raw border without what it says of single columns."""
-    suite = yaml.safe_load(raw_border.PATH.read_text(encoding="utf-8"))
-    suite["expectations"] = [
-        expectation
-        for expectation in suite["expectations"]
-        if not expectation["name"].startswith(("required_", "out_of_range_", "range_", "enum_"))
-    ]
-    path = folder / raw_border.PATH.name
-    path.write_text(yaml.safe_dump(suite), encoding="utf-8")
-    return path
-
-
 @contextmanager
 def stage(folder: Path, *, lines: int) -> Iterator[tuple[Zygote, Sources]]:
     """Give a zygote that works with the tiny project, and files to load."""
@@ -142,6 +126,8 @@ class World:
     folder: Path
     server: str | None = None
     states: set[str] = field(default_factory=set)
+    #: What ``tests.faults.trials`` saw of a scene that nothing disturbed, by its name.
+    undisturbed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> str:

@@ -8,6 +8,8 @@ Nothing of a command is replaced but paths and numbers that ``Child`` names.
 from __future__ import annotations
 
 import atexit
+import copy
+import functools
 import gc
 import importlib
 import json
@@ -127,14 +129,26 @@ class Zygote:
         #: No child may write a file that is larger; 0 for any size.
         self.file_bytes = 0
         with theirs:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.zygote", str(theirs.fileno())],
                 cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-        self._socket = ours
+        self._socket, self._pid = ours, process.pid
+        self._wait: Callable[[], object] = process.wait
         said = self._answer()
         assert not said["threads"], f"with threads no process can be forked: {said['threads']}"
+
+    def twin(self) -> Zygote:
+        """Return another one, forked from this one and warm at once."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            request = json.dumps({"twin": True}).encode()
+            socket.send_fds(self._socket, [request], [theirs.fileno()])
+        made = copy.copy(self)
+        made._socket, made._pid = ours, self._answer()["pid"]
+        made._wait = functools.partial(self._ended, made._pid)
+        return made
 
     def _answer(self) -> dict[str, Any]:
         data = self._socket.recv(MESSAGE_BYTES)
@@ -180,13 +194,13 @@ class Zygote:
 
     def kill(self) -> None:
         """Kill the zygote itself: its children go on without a parent."""
-        self._process.kill()
+        os.kill(self._pid, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:
         """End it."""
         self._socket.close()
-        self._process.wait()
+        self._wait()
 
 
 @contextmanager
@@ -228,6 +242,9 @@ def serve(handle: int) -> None:
         pid = os.fork()
         if pid == 0:
             asked.close()
+            if "twin" in request:
+                asked, children = socket.socket(fileno=pipes[0]), set()
+                continue
             os._exit(command(request, *pipes))
         children.add(pid)
         for pipe in pipes:
