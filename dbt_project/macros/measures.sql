@@ -12,18 +12,28 @@
     count(distinct {{ column }}) filter (where {{ condition }})
 {%- endmacro %}
 
-{#- A sum of integers; both engines widen sums, each to a type of its own. -#}
+{#-
+    A sum of integers; both engines widen sums, each to a type of its own. One that passes 64 bits
+    is held at their end: a single event with an absurd amount must not stop every run.
+-#}
+{% macro as_total(widened) -%}
+    cast(
+        {{ held_within('-9223372036854775807', '9223372036854775807', 'coalesce(' ~ widened ~ ', 0)') }}
+        as bigint
+    )
+{%- endmacro %}
+
 {% macro total(expression) -%}
-    cast(coalesce(sum({{ expression }}), 0) as bigint)
+    {{ as_total('sum(' ~ expression ~ ')') }}
 {%- endmacro %}
 
 {% macro total_where(expression, condition) -%}
-    cast(coalesce(sum({{ expression }}) filter (where {{ condition }}), 0) as bigint)
+    {{ as_total('sum(' ~ expression ~ ') filter (where ' ~ condition ~ ')') }}
 {%- endmacro %}
 
 {#- What the groups of a window add up to so far. -#}
 {% macro running_total(expression, window) -%}
-    cast(coalesce(sum(sum({{ expression }})) over {{ window }}, 0) as bigint)
+    {{ as_total('sum(sum(' ~ expression ~ ')) over ' ~ window) }}
 {%- endmacro %}
 
 {#- The only division of the project. -#}
@@ -32,11 +42,21 @@
     / nullif(cast({{ denominator }} as double precision), 0)
 {%- endmacro %}
 
-{#- Continuous percentile (linear interpolation); nulls are left out. -#}
+{#-
+    Continuous percentile (linear interpolation); nulls are left out. The 50th and the 95th, which
+    tables show together, are taken of one list, so that both engines order the values once.
+-#}
 {% macro percentile(expression, fraction) -%}
+    {%- set together = [0.5, 0.95] -%}
+    {%- if fraction in together -%}
+    cast((
+        percentile_cont(array{{ together }}) within group (order by {{ expression }})
+    )[{{ together.index(fraction) + 1 }}] as double precision)
+    {%- else -%}
     cast(
         percentile_cont({{ fraction }}) within group (order by {{ expression }}) as double precision
     )
+    {%- endif -%}
 {%- endmacro %}
 
 {#-

@@ -17,22 +17,20 @@ first_dates as (
 active_days as (
     select
         user_days.activity_date,
-        lag(user_days.activity_date) over by_user as previous_date,
-        lead(user_days.activity_date) over by_user as next_date
+        lead(user_days.activity_date) over (
+            partition by user_days.user_id order by user_days.activity_date
+        ) as next_date
     from user_days
     where {{ in_window('user_days.activity_date', reach=30) }}
-    window by_user as (partition by user_days.user_id order by user_days.activity_date)
 ),
 
-daily_users as (
+spans as (
     select
-        active_days.activity_date as metric_date,
-        count(*) as daily_active_users,
-        {{ count_where('active_days.previous_date >= active_days.activity_date - 30') }}
-            as returning_users
+        active_days.activity_date,
+        active_days.next_date,
+        count(*) as users
     from active_days
-    where {{ in_window('active_days.activity_date') }}
-    group by active_days.activity_date
+    group by active_days.activity_date, active_days.next_date
 ),
 
 daily_new_users as (
@@ -45,29 +43,38 @@ daily_new_users as (
 ),
 
 -- An active day covers itself and the 6 (29) days after it, up to the user's next active day: the
--- number of intervals that cover a date is the exact number of distinct users of its last 7 (30)
+-- number of spans that cover a date is the exact number of distinct users of its last 7 (30)
 -- days, in one pass and without joining users to dates.
 changes as (
     select
-        active_days.activity_date as change_date,
-        1 as weekly_change,
-        1 as monthly_change
-    from active_days
+        spans.activity_date as change_date,
+        spans.users as daily_users,
+        0 as returning_users,
+        spans.users as weekly_change,
+        spans.users as monthly_change
+    from spans
     union all
     select
-        least(active_days.activity_date + 7, active_days.next_date) as change_date,
-        -1 as weekly_change,
+        least(spans.activity_date + 7, spans.next_date) as change_date,
+        0 as daily_users,
+        0 as returning_users,
+        -spans.users as weekly_change,
         0 as monthly_change
-    from active_days
+    from spans
     union all
     select
-        least(active_days.activity_date + 30, active_days.next_date) as change_date,
+        least(spans.activity_date + 30, spans.next_date) as change_date,
+        0 as daily_users,
+        case when spans.next_date <= spans.activity_date + 30 then spans.users else 0 end
+            as returning_users,
         0 as weekly_change,
-        -1 as monthly_change
-    from active_days
+        -spans.users as monthly_change
+    from spans
     union all
     select
         calendar.calendar_date as change_date,
+        0 as daily_users,
+        0 as returning_users,
         0 as weekly_change,
         0 as monthly_change
     from calendar
@@ -77,6 +84,8 @@ changes as (
 daily_changes as (
     select
         changes.change_date,
+        {{ total('changes.daily_users') }} as daily_active_users,
+        {{ total('changes.returning_users') }} as returning_users,
         sum(changes.weekly_change) as weekly_change,
         sum(changes.monthly_change) as monthly_change
     from changes
@@ -86,6 +95,8 @@ daily_changes as (
 rolling_users as (
     select
         daily_changes.change_date as metric_date,
+        daily_changes.daily_active_users,
+        daily_changes.returning_users,
         cast(sum(daily_changes.weekly_change) over up_to_date as bigint) as weekly_active_users,
         cast(sum(daily_changes.monthly_change) over up_to_date as bigint) as monthly_active_users
     from daily_changes
@@ -94,13 +105,12 @@ rolling_users as (
 
 select
     calendar.calendar_date as metric_date,
-    coalesce(daily_users.daily_active_users, 0) as daily_active_users,
+    rolling_users.daily_active_users,
     rolling_users.weekly_active_users,
     rolling_users.monthly_active_users,
     coalesce(daily_new_users.new_users, 0) as new_users,
-    coalesce(daily_users.returning_users, 0) as returning_users
+    rolling_users.returning_users
 from calendar
 inner join rolling_users on calendar.calendar_date = rolling_users.metric_date
-left join daily_users on calendar.calendar_date = daily_users.metric_date
 left join daily_new_users on calendar.calendar_date = daily_new_users.metric_date
 where {{ in_window('calendar.calendar_date') }}

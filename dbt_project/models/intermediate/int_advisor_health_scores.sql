@@ -32,7 +32,7 @@ base_scores as (
             "sum(submetrics.weight) filter (where submetrics.component = '" ~ name ~ "')"
         ) }} as {{ name }},
         {%- endfor %}
-        sum(submetrics.contribution) as base_score
+        {{ held_within(0, 100, 'sum(submetrics.contribution)') }} as base_score
     from submetrics
     where {{ in_window('submetrics.as_of_date') }}
     group by submetrics.as_of_date, submetrics.advisor_id_hash

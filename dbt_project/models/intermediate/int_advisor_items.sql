@@ -38,8 +38,11 @@ item_events as (
             when kinds.kind = 'schedule'
                 then
                     window_events.scheduled_delivery_time
-                    + least(coalesce(window_events.jitter_offset_seconds, 0), 3155760000)
-                    * interval '1 second'
+                    -- A century at most; a double, because DuckDB multiplies intervals by 32 bits.
+                    + cast(
+                        least(coalesce(window_events.jitter_offset_seconds, 0), 3155760000)
+                        as double precision
+                    ) * interval '1 second'
         end as due_at
     from window_events
     inner join (

@@ -13,22 +13,13 @@ event_span as (
     where {{ in_window('events.event_date') }}
 ),
 
--- Dates before the window stand already: the earliest event date is never looked up in old events,
--- which retention may have removed.
+-- Who runs a window knows the first date: its events may be gone, by retention or an erasure.
 span as (
     select
-        {%- if is_incremental() %}
         case
-            when exists (
-                select past.calendar_date
-                from {{ this }} as past
-                where {{ before_window('past.calendar_date') }}
-            ) then {{ window_start() }}
-            else event_span.first_event_date
+            when {{ window_start() }} = cast('0001-01-01' as date) then event_span.first_event_date
+            else {{ window_start() }}
         end as first_date,
-        {%- else %}
-        event_span.first_event_date as first_date,
-        {%- endif %}
         case
             when {{ window_end() }} = cast('9999-12-31' as date) then event_span.last_event_date
             else {{ window_end() }} - 1

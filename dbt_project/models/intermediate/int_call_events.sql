@@ -47,27 +47,17 @@ call_events as (
     {%- endif %}
 ),
 
-counted as (
+known as (
     select
         call_events.*,
-        count(call_events.service_code) over up_to_event as service_codes,
-        count(call_events.provider) over up_to_event as providers,
+        {{ first_known('call_events.service_code', 'call_events', 'up_to_event') }}
+            as known_service_code,
+        {{ first_known('call_events.provider', 'call_events', 'up_to_event') }}
+            as known_provider,
         min(case when call_events.event_name = 'call_started' then call_events.occurred_at end)
             over up_to_event as started_at
     from call_events
     window up_to_event as ({{ up_to_event('call_events', 'call_id') }})
-),
-
--- The first value that is not null: the only one on the row where their running count turns 1.
-known as (
-    select
-        counted.*,
-        max(case when counted.service_codes = 1 then counted.service_code end) over up_to_event
-            as known_service_code,
-        max(case when counted.providers = 1 then counted.provider end) over up_to_event
-            as known_provider
-    from counted
-    window up_to_event as ({{ up_to_event('counted', 'call_id') }})
 )
 
 select

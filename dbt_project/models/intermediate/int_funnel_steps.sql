@@ -26,7 +26,7 @@ due as (
         - cast(ceil({{ rate('funnels.window_hours', 24) }}) as integer) as entry_date,
         funnels.funnel,
         funnels.event_name,
-        funnels.window_hours * 3600000 as window_ms
+        cast(round(funnels.window_hours * 3600000) as bigint) as window_ms
     from calendar
     inner join funnels on funnels.step = 1
     where {{ in_window('calendar.calendar_date') }}

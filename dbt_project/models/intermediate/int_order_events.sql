@@ -5,6 +5,10 @@
 ) }}
 
 {% set event = ['event_date', 'order_id', 'occurred_at', 'event_id', 'event_name', 'decision'] -%}
+{% set numbered = [
+    'order_created', 'order_assigned', 'order_submitted', 'order_completed', 'order_cancelled',
+    'moderation_decision'
+] -%}
 with orders as (
     select * from {{ ref('stg_orders') }}
 ),
@@ -21,8 +25,8 @@ window_events as (
         orders.event_id,
         orders.event_name,
         cast(null as text) as decision,
-        case when orders.event_name = 'order_created' then orders.service_code end as service_code,
-        case when orders.event_name = 'order_assigned' then orders.reader_id end as reader_id
+        orders.service_code,
+        orders.reader_id
     from orders
     where {{ in_window('orders.event_date') }}
     union all
@@ -55,44 +59,37 @@ order_events as (
     {%- endif %}
 ),
 
-numbered as (
-    select
-        order_events.*,
-        row_number() over (
-            partition by order_events.order_id, order_events.event_name
-            order by {{ event_order('order_events') }}
-        ) as event_number
-    from order_events
-),
-
--- What a later event has to know: the service of the first creation, and the reader of the latest
--- assignment, which has the largest number in front.
-marked as (
-    select
-        numbered.*,
-        case
-            when numbered.event_name = 'order_created' and numbered.event_number = 1
-                then numbered.service_code
-        end as first_service_code,
-        case
-            when numbered.event_name = 'order_assigned'
-                then lpad(cast(numbered.event_number as text), 12, '0') || numbered.reader_id
-        end as nth_reader_id
-    from numbered
-),
-
 known as (
     select
-        marked.*,
-        {{ count_where("marked.decision = 'rejected'") }} over up_to_event as rejections,
-        min(case when marked.event_name = 'order_created' then marked.occurred_at end)
-            over up_to_event as created_at,
-        max(case when marked.event_name = 'order_submitted' then marked.occurred_at end)
-            over up_to_event as submitted_at,
-        max(marked.first_service_code) over up_to_event as known_service_code,
-        substr(max(marked.nth_reader_id) over up_to_event, 13) as known_reader_id
-    from marked
-    window up_to_event as ({{ up_to_event('marked', 'order_id') }})
+        order_events.*,
+        case order_events.event_name
+            {%- for name in numbered %}
+            when '{{ name }}'
+                then {{ count_where("order_events.event_name = '" ~ name ~ "'") }} over up_to_event
+            {%- endfor %}
+        end as event_number,
+        {{ count_where("order_events.decision = 'rejected'") }} over up_to_event as rejections,
+        min(
+            case
+                when order_events.event_name = 'order_created' then order_events.occurred_at
+            end
+        ) over up_to_event as created_at,
+        max(
+            case
+                when order_events.event_name = 'order_submitted' then order_events.occurred_at
+            end
+        ) over up_to_event as submitted_at,
+        -- Rows of the past bear what was known at them: of others than these, no word of their own.
+        {{ first_known(
+            "case when order_events.event_name = 'order_created'"
+            ~ " then order_events.service_code end", 'order_events', 'up_to_event'
+        ) }} as known_service_code,
+        {{ last_known(
+            "case when order_events.event_name = 'order_assigned'"
+            ~ " then order_events.reader_id end", 'order_events', 'up_to_event'
+        ) }} as known_reader_id
+    from order_events
+    window up_to_event as ({{ up_to_event('order_events', 'order_id') }})
 )
 
 select

@@ -58,9 +58,7 @@ retained as (
     select
         due.cohort_date,
         due.retention_day,
-        {{ count_distinct_where(
-            'active_days.user_id', 'active_days.activity_date = due.metric_date'
-        ) }} as retained_users,
+        {{ count_where('active_days.activity_date = due.metric_date') }} as retained_users,
         count(distinct active_days.user_id) as retained_in_window_users
     from due
     inner join active_days
@@ -68,20 +66,31 @@ retained as (
             due.cohort_date = active_days.cohort_date
             and active_days.day_number between due.retention_day - 6 and due.retention_day
     group by due.cohort_date, due.retention_day
+),
+
+counted as (
+    select
+        cohorts.*,
+        -- On day 0 everybody is there, and the window after the first date is empty.
+        case
+            when cohorts.retention_day = 0 then cohorts.cohort_size
+            else coalesce(retained.retained_users, 0)
+        end as retained_users,
+        coalesce(retained.retained_in_window_users, 0) as retained_in_window_users
+    from cohorts
+    left join retained
+        on
+            cohorts.cohort_date = retained.cohort_date
+            and cohorts.retention_day = retained.retention_day
 )
 
 select
-    cohorts.metric_date,
-    cohorts.cohort_date,
-    cohorts.retention_day,
-    cohorts.cohort_size,
-    coalesce(retained.retained_users, 0) as retained_users,
-    {{ rate('coalesce(retained.retained_users, 0)', 'cohorts.cohort_size') }} as retention_rate,
-    coalesce(retained.retained_in_window_users, 0) as retained_in_window_users,
-    {{ rate('coalesce(retained.retained_in_window_users, 0)', 'cohorts.cohort_size') }}
-        as window_retention_rate
-from cohorts
-left join retained
-    on
-        cohorts.cohort_date = retained.cohort_date
-        and cohorts.retention_day = retained.retention_day
+    counted.metric_date,
+    counted.cohort_date,
+    counted.retention_day,
+    counted.cohort_size,
+    counted.retained_users,
+    {{ rate('counted.retained_users', 'counted.cohort_size') }} as retention_rate,
+    counted.retained_in_window_users,
+    {{ rate('counted.retained_in_window_users', 'counted.cohort_size') }} as window_retention_rate
+from counted

@@ -27,7 +27,9 @@ daily_horoscopes as (
             'content.zodiac_sign', "content.event_name = 'horoscope_published'"
         ) }} as signs_published
     from content
-    where {{ in_window('content.event_date') }}
+    where
+        {{ in_window('content.event_date') }}
+        and content.event_name <> 'horoscope_listened'
     group by content.event_date
 ),
 

@@ -34,8 +34,13 @@ daily_listens as (
     select
         content.event_date as metric_date,
         count(*) as listens,
-        avg(least(1, {{ rate('content.listened_seconds', 'content.audio_seconds') }}))
-            as listen_through_rate
+        avg(
+            case
+                when content.listened_seconds >= content.audio_seconds and content.audio_seconds > 0
+                    then 1
+                else {{ rate('content.listened_seconds', 'content.audio_seconds') }}
+            end
+        ) as listen_through_rate
     from content
     where
         {{ in_window('content.event_date') }}

@@ -1,9 +1,6 @@
 -- Grain: one row per metric_date and country_code.
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
-{%- set in_reporting_currency =
-    'events.currency in (' ~ sql_texts([var('reporting_currency')]) ~ ')' %}
-
 with events as (
     select * from {{ ref('stg_events') }}
 ),
@@ -26,11 +23,11 @@ users as (
         {{ count_where("events.event_name = 'payment_succeeded'") }} as payments_succeeded,
         {{ total_where(
             'events.amount_cents',
-            "events.event_name = 'payment_succeeded' and " ~ in_reporting_currency
+            "events.event_name = 'payment_succeeded' and " ~ is_reported_money('events')
         ) }} as gross_amount_cents,
         {{ total_where(
             'events.amount_cents',
-            "events.event_name = 'refund_issued' and " ~ in_reporting_currency
+            "events.event_name = 'refund_issued' and " ~ is_reported_money('events')
         ) }} as refunded_amount_cents
     from events
     where {{ in_window('events.event_date') }}
@@ -63,6 +60,7 @@ daily_orders as (
     where
         {{ in_window('order_events.event_date') }}
         and {{ in_window('events.event_date') }}
+        and events.event_name = 'order_created'
         and order_events.event_name = 'order_created'
         and order_events.event_number = 1
     group by events.event_date, coalesce(events.country_code, 'unknown')
