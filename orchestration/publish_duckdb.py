@@ -1,24 +1,33 @@
 """Publication on DuckDB: a versioned read-only file behind a link that is swapped at once.
 
-Readers that have the old file open keep it; who opens the link afterwards gets the new one.
+Readers that have the old file open keep it; who opens the link afterwards gets the new one. A new
+file begins as a copy of the last one, and gets the dates that were run since: a day's publication
+costs what the day holds and the copying of a file, not what history holds.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from ingest.warehouse import Warehouse
 from orchestration import restatements
 from orchestration.publish import Publication, note, record
+from orchestration.publish_changes import copy_dates, dates_to_publish
 from orchestration.relations import Relation
 from orchestration.session import RunSession
+
+#: The file that is being written, as a database.
+PUBLISHED = "published"
 
 #: The newest, and two that readers may still be busy with.
 KEPT = 3
@@ -27,6 +36,13 @@ KEPT = 3
 #: tenth larger. One person's journey among 10 M events takes 5 ms, since its key is a number:
 #: of texts a row group remembers eight bytes, and keys that begin alike would all be read.
 ROW_GROUP_SIZE = 30_720
+
+#: Rows of a table that is ordered by a key may stand behind the others in this share; with more
+#: of them it is written anew, in order.
+UNORDERED_SHARE = 0.1
+
+#: A file is written anew when so large a share of its blocks is free.
+FREE_SHARE = 0.4
 
 VERSION = re.compile(r"^tidemark-(\d+)\.duckdb$")
 
@@ -43,7 +59,8 @@ def hand_out(
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"tidemark-{publication.publication_id}.duckdb"
     publication = replace(publication, location=str(final))
-    with _published_before(session, folder, last) as catalog:
+    before = folder / f"tidemark-{last.publication_id}.duckdb" if last else None
+    with _published_before(session, before) as catalog:
         restatements.find(
             session.warehouse,
             marts,
@@ -51,7 +68,16 @@ def hand_out(
             publishing_through=publication.data_through,
             catalog=catalog,
         )
-    _write_file(session, marts, publication, final)
+    waiting = final.with_name(f".{final.name}.new")
+    try:
+        _write_file(session, marts, publication, waiting, before if catalog else None)
+    except BaseException:
+        _remove(waiting)
+        raise
+    waiting.chmod(0o444)
+    with waiting.open("rb") as file:
+        os.fsync(file.fileno())
+    waiting.replace(final)
     _swap(link, final.name)
     with session.warehouse.transaction():
         record(session.warehouse, publication)
@@ -60,15 +86,12 @@ def hand_out(
 
 
 @contextmanager
-def _published_before(
-    session: RunSession, folder: Path, last: Publication | None
-) -> Iterator[str | None]:
+def _published_before(session: RunSession, path: Path | None) -> Iterator[str | None]:
     """Attach the file of the publication that the ledger knows as the last one.
 
     Not what the link shows: a publication that was cut off after the swap is made again, and
     restates what the one before it showed. Without a file that can be read nothing is compared.
     """
-    path = folder / f"tidemark-{last.publication_id}.duckdb" if last else None
     if path is None or not path.exists():
         yield None
         return
@@ -76,7 +99,7 @@ def _published_before(
     try:
         connection.execute(f"attach '{_quoted(path)}' as before (read_only)")
     except duckdb.Error:
-        session.say(f"{path.name} cannot be read: what this publication restates is not known")
+        session.note(f"{path.name} cannot be read: what this publication restates is not known")
         yield None
         return
     try:
@@ -90,41 +113,131 @@ def _quoted(path: Path) -> str:
 
 
 def _write_file(
-    session: RunSession, marts: Sequence[Relation], publication: Publication, final: Path
+    session: RunSession,
+    marts: Sequence[Relation],
+    publication: Publication,
+    path: Path,
+    before: Path | None,
 ) -> None:
-    waiting = final.with_name(f".{final.name}.new")
-    for leftover in (waiting, waiting.with_name(waiting.name + ".wal")):
-        leftover.unlink(missing_ok=True)
-    connection = session.warehouse.connection
-    connection.execute(
-        f"attach '{_quoted(waiting)}' as published (row_group_size {ROW_GROUP_SIZE})"
-    )
+    """Write a file of all marts; ``before`` is the one that it may begin as a copy of."""
+    warehouse = session.warehouse
+    run = warehouse.execute
+    dates = _attach(warehouse, path, before)
     try:
-        connection.execute("create schema published.marts")
-        connection.execute("create schema published.ops")
+        for schema in ("marts", "ops"):
+            run(f"create schema if not exists {PUBLISHED}.{schema}")
+        run(
+            f"create table if not exists {PUBLISHED}.ops.ordered_rows "
+            "(relation varchar primary key, row_count bigint not null)"
+        )
+        _drop_others(warehouse, marts)
         # Views come after the tables that they read.
         for mart in sorted(marts, key=lambda mart: mart.is_view):
             if mart.is_view:
-                connection.execute(published_view(connection, mart))
-                _describe(connection, mart)
-                continue
-            # Rows that are looked up together lie together: DuckDB skips the row groups between.
-            sorting = mart.lookup_columns[:1] or (mart.date_column,)
-            order = f' order by "{sorting[0]}"' if sorting[0] else ""
-            connection.execute(
-                f'create table published.marts."{mart.name}" as '
-                f"select * from {mart.full_name}{order}"
-            )
-            _describe(connection, mart)
+                run(published_view(warehouse.connection, mart))
+            else:
+                _write_table(warehouse, mart, dates)
+            _describe(warehouse.connection, mart)
         for ledger in ("publications", "restatements"):
-            connection.execute(f"create table published.ops.{ledger} as select * from ops.{ledger}")
-        note(session.warehouse, publication, "published.ops")
+            run(f"create or replace table {PUBLISHED}.ops.{ledger} as select * from ops.{ledger}")
+        note(warehouse, publication, f"{PUBLISHED}.ops")
     finally:
-        connection.execute("detach published")
-    waiting.chmod(0o444)
-    with waiting.open("rb") as file:
-        os.fsync(file.fileno())
-    waiting.replace(final)
+        run(f"detach {PUBLISHED}")
+
+
+def _attach(warehouse: Warehouse, path: Path, before: Path | None) -> list[date] | None:
+    """Attach the file to write, and return the dates that it lacks; None means everything.
+
+    It begins as a copy of the file before, unless most of that would be written again or a good
+    part of it is blocks that nothing is in any more.
+    """
+    _remove(path)
+    attach = f"attach '{_quoted(path)}' as {PUBLISHED} (row_group_size {ROW_GROUP_SIZE})"
+    dates = dates_to_publish(warehouse)
+    ran = warehouse.value("select count(*) from ops.partition_state where last_run_id is not null")
+    if before is not None and dates is not None and 2 * len(dates) <= int(ran):
+        shutil.copyfile(before, path)
+        warehouse.execute(attach)
+        ((free, blocks),) = warehouse.execute(
+            "select free_blocks, total_blocks from pragma_database_size() "
+            f"where database_name = '{PUBLISHED}'"
+        )
+        if free <= FREE_SHARE * blocks:
+            return dates
+        warehouse.execute(f"detach {PUBLISHED}")
+        _remove(path)
+    warehouse.execute(attach)
+    return None
+
+
+def _drop_others(warehouse: Warehouse, marts: Sequence[Relation]) -> None:
+    """Drop what the file before had and is no mart, or another kind of relation, now."""
+    kinds = {mart.name: "VIEW" if mart.is_view else "BASE TABLE" for mart in marts}
+    for name, kind in warehouse.execute(
+        "select table_name, table_type from information_schema.tables "
+        f"where table_catalog = '{PUBLISHED}' and table_schema = 'marts'"
+    ):
+        if kinds.get(name) != kind:
+            what = "view" if kind == "VIEW" else "table"
+            warehouse.execute(f'drop {what} {PUBLISHED}.marts."{name}" cascade')
+
+
+def _write_table(warehouse: Warehouse, mart: Relation, dates: Sequence[date] | None) -> None:
+    table = f'{PUBLISHED}.marts."{mart.name}"'
+    columns = _columns(warehouse, "current_database()", mart.schema, mart.name)
+    is_dated = mart.date_column and mart.grain and not mart.whole
+    if dates is None or not is_dated or columns != _columns(
+        warehouse, f"'{PUBLISHED}'", "marts", mart.name
+    ):  # fmt: skip
+        _write_whole(warehouse, mart, table)
+        return
+    names = ", ".join(f'"{name}"' for name, _ in columns)
+    copy_dates(warehouse, mart, table, names, dates)
+    # What retention has removed of the mart.
+    warehouse.execute(
+        f'delete from {table} where "{mart.date_column}" < '
+        f'(select min("{mart.date_column}") from {mart.full_name})'
+    )
+    if mart.ordered_by and _is_out_of_order(warehouse, mart, table):
+        _write_whole(warehouse, mart, table)
+
+
+def _columns(warehouse: Warehouse, catalog: str, schema: str, name: str) -> list[tuple[str, str]]:
+    return warehouse.execute(
+        "select column_name, data_type from duckdb_columns() "
+        f"where database_name = {catalog} and schema_name = ? and table_name = ? "
+        "order by column_index",
+        [schema, name],
+    )
+
+
+def _write_whole(warehouse: Warehouse, mart: Relation, table: str) -> None:
+    """Write all rows of a mart: those that are looked up together, or of a date, together.
+
+    DuckDB skips the row groups between.
+    """
+    ordering = mart.ordered_by or mart.date_column
+    order = f' order by "{ordering}"' if ordering else ""
+    warehouse.execute(f"create or replace table {table} as select * from {mart.full_name}{order}")
+    if mart.ordered_by:
+        warehouse.execute(
+            f"insert or replace into {PUBLISHED}.ops.ordered_rows "
+            f"select '{mart.name}', count(*) from {table}"
+        )
+
+
+def _is_out_of_order(warehouse: Warehouse, mart: Relation, table: str) -> bool:
+    """Tell whether too many rows were appended since a table was written in order."""
+    ((rows, ordered),) = warehouse.execute(
+        f"select count(*), coalesce((select row_count from {PUBLISHED}.ops.ordered_rows "
+        f"where relation = '{mart.name}'), 0) from {table}"
+    )
+    return rows > (1 + UNORDERED_SHARE) * ordered
+
+
+def _remove(path: Path) -> None:
+    for leftover in (path, path.with_name(path.name + ".wal")):
+        leftover.unlink(missing_ok=True)
 
 
 def published_view(connection: Any, mart: Relation) -> str:
@@ -139,14 +252,14 @@ def published_view(connection: Any, mart: Relation) -> str:
     for name in (database, f'"{database}"'):
         for schema in (mart.schema, f'"{mart.schema}"'):
             query = query.replace(f"{name}.{schema}.", "marts.")
-    return f'create view published.marts."{mart.name}" as {query}'
+    return f'create or replace view {PUBLISHED}.marts."{mart.name}" as {query}'
 
 
 def _describe(connection: object, mart: Relation) -> None:
     kind = "view" if mart.is_view else "table"
-    texts = [(f'{kind} published.marts."{mart.name}"', mart.description)]
+    texts = [(f'{kind} {PUBLISHED}.marts."{mart.name}"', mart.description)]
     texts += [
-        (f'column published.marts."{mart.name}"."{column.name}"', column.description)
+        (f'column {PUBLISHED}.marts."{mart.name}"."{column.name}"', column.description)
         for column in mart.columns
     ]
     statements = [

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
-from typing import Any
+from datetime import date
 
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration import restatements
 from orchestration.access.migrate import settle_within
 from orchestration.access.roles import PUBLISHER
 from orchestration.publish import Publication, record
+from orchestration.publish_changes import copy_dates, dates_to_publish
 from orchestration.readers_tables import columns as columns_of
 from orchestration.relations import READERS_SCHEMA as SCHEMA
 from orchestration.relations import Relation
 from orchestration.session import RunSession
 
 PUBLISH_LOCK = RUN_LOCK + 1
-
-#: How far before a run a row can end that reached into it: what a session's longest gap spans.
-SPAN_REACH = timedelta(days=2)
 
 
 def copy_marts(
@@ -47,7 +44,7 @@ def copy_marts(
             catalog=database,
         )
         settle_within(session.settings, warehouse, marts)
-        dates = _dates_to_copy(warehouse)
+        dates = dates_to_publish(warehouse)
         unfilled = {
             name for (name,) in warehouse.execute("select relation from ops.unfilled_relations")
         }
@@ -61,16 +58,6 @@ def copy_marts(
     for mart in tables:
         warehouse.execute(f'analyze {SCHEMA}."{mart.name}"')
     return publication
-
-
-def _dates_to_copy(warehouse: Warehouse) -> list[date] | None:
-    """Return the dates that were run since their publication; None means everything."""
-    rows = warehouse.execute(
-        "select partition_date, published from ops.partition_state where last_run_id is not null"
-    )
-    if not any(published for _, published in rows):
-        return None
-    return sorted(day for day, published in rows if not published)
 
 
 def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
@@ -89,15 +76,4 @@ def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> Non
         warehouse.execute(f"delete from {table} where ({key}) in ({gone})")
         warehouse.execute(f"insert into {table} ({columns}) {ours} except {theirs}")
         return
-    if not dates:
-        return
-    where = f' where "{mart.date_column}" = any(?)'
-    values: list[Any] = [dates]
-    if mart.since_column:
-        where = f' where "{mart.since_column}" <= ? and "{mart.date_column}" >= ?'
-        values = [dates[-1], dates[0] - SPAN_REACH]
-        # A row that got longer, or shorter, may have been published under other dates.
-        changed = f"select {key} from {mart.full_name}{where}"
-        warehouse.execute(f"delete from {table} where ({key}) in ({changed})", values)
-    warehouse.execute(f"delete from {table}{where}", values)
-    warehouse.execute(f"insert into {table} ({columns}) {ours}{where}", values)
+    copy_dates(warehouse, mart, table, columns, dates)

@@ -44,8 +44,10 @@ class Relation:
     whole: bool
     description: str
     columns: tuple[Column, ...]
-    #: Columns by which readers look rows up; the first one orders the published DuckDB table.
+    #: Columns by which readers look rows up.
     lookup_columns: tuple[str, ...] = ()
+    #: The one of them whose rows lie together in the published DuckDB table, in place of the date.
+    ordered_by: str | None = None
     #: First date of a row whose last date is ``date_column``; a run may change any date between.
     since_column: str | None = None
 
@@ -111,5 +113,6 @@ def _relation(node: Mapping[str, Any]) -> Relation:
             for name, column in node["columns"].items()
         ),
         lookup_columns=tuple(meta.get("lookup_columns") or ()),
+        ordered_by=meta.get("ordered_by"),
         since_column=meta.get("since_column"),
     )
