@@ -10,7 +10,8 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import orjson
@@ -25,13 +26,15 @@ from ingest.blocks import (
     lines_as_block,
     whole_words,
 )
-from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, is_named
+from ingest.columns import GROUPS, group_and_field, put_together
+from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, is_named, is_phone_key
 from ingest.registry import Registry
-from ingest.shape import Fault, is_absent
+from ingest.shape import Fault, is_absent, snake_case
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
+_CUT_SHORT = "the file is cut short"
 
 #: Characters that are looked at of a line; more are too many for a row.
 _LINE_CHARACTERS = MAX_LINE_BYTES + 3
@@ -46,6 +49,8 @@ class _PhysicalLines:
         self.taken: list[str] = []
         self._size = 0
         self.number = 0
+        #: The input ended where another line was wanted, or before the end of the last line.
+        self.ran_out = False
 
     def __iter__(self) -> _PhysicalLines:
         return self
@@ -53,21 +58,19 @@ class _PhysicalLines:
     def __next__(self) -> str:
         line = self._again.popleft() if self._again else self._stream.readline(_LINE_CHARACTERS)
         if not line:
+            self.ran_out = True
             raise StopIteration
         if self.taken and self._size + len(line) > MAX_LINE_BYTES:
             self._again.appendleft(line)
             raise csv.Error(f"a row has more than {MAX_LINE_BYTES:,} bytes")
         self._size += len(line)
-        if len(line) == _LINE_CHARACTERS and line[-1] not in "\r\n":
-            line = self._cut(line)
+        end = line
+        # The rest of a line that is too long to be looked at is skipped: no reader could take it.
+        while len(end) == _LINE_CHARACTERS and end[-1] not in "\r\n":
+            end = self._stream.readline(_LINE_CHARACTERS)
+        self.ran_out = end[-1:] not in ("\r", "\n")
         self.taken.append(line)
         self.number += 1
-        return line
-
-    def _cut(self, line: str) -> str:
-        """Skip the rest of a line that is too long to be looked at; the reader cannot take it."""
-        while (rest := self._stream.readline(_LINE_CHARACTERS)) and rest[-1] not in "\r\n":
-            pass
         return line
 
     def start_row(self) -> None:
@@ -123,21 +126,25 @@ def csv_blocks(
     )
     feed = _PhysicalLines(text)
     reader = csv.reader(feed, strict=True)
-    try:
-        header = next(reader)
-    except StopIteration:
+    header, problem = _next_row(reader)
+    if raw.cut and feed.ran_out:
+        raise EOFError(_CUT_SHORT)
+    if header is None:
         return
-    except csv.Error as error:
-        raise UnreadableFile(f"its header is no CSV: {error}") from None
+    if problem is not None:
+        raise UnreadableFile(f"its header is {problem}")
     if len(feed.taken[0]) > MAX_LINE_BYTES:
         raise UnreadableFile(f"its header has more than {MAX_LINE_BYTES} characters")
-    columns = [mapping.get(name.strip(), name.strip()) for name in header]
-    twice = sorted(name for name, count in Counter(columns).items() if name and count > 1)
+    names = [mapping.get(name.strip(), name.strip()) for name in header]
+    twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise UnreadableFile(f"its header names {twice[0][:100]!r} twice")
-    # A row that does not fit the header is kept as it stands, so not where one cell is a message.
+    columns = [_column(name, registry) for name in names]
+    # A row that does not fit the header is kept as it stands, so not where one cell is a message,
+    # or a number that only the name of its column tells.
     kept = MAX_LINE_BYTES
-    if any(is_named(name.rpartition(".")[2], MESSAGE_KEYS | PERSONAL_KEYS) for name in columns):
+    keys = [name.rpartition(".")[2] for name in names]
+    if any(is_named(key, MESSAGE_KEYS | PERSONAL_KEYS) or is_phone_key(key) for key in keys):
         kept = 0
     numbers: list[int] = []
     lines: list[bytes] = []
@@ -146,16 +153,21 @@ def csv_blocks(
     while True:
         feed.start_row()
         row, problem = _next_row(reader)
-        if row is None and problem is None:
+        if row is None:
             break
+        if raw.cut and feed.ran_out:
+            fits = problem is None and len(row) == len(columns)
+            if fits or not _holds_a_row(feed.taken[1:], len(columns)):
+                break
+            problem = "a quote is left open"
         number = feed.number - len(feed.taken) + 1
-        if row is not None and not row:
-            continue
         if len(feed.taken[0]) > MAX_LINE_BYTES:
             problem = f"over {MAX_LINE_BYTES} characters"
-        if row is not None and len(row) != len(columns):
+        elif problem is None and all(map(is_absent, row)):
+            continue
+        elif problem is None and len(row) != len(columns):
             problem = f"the row has {len(row)} fields, the header has {len(columns)}"
-        if problem is not None or row is None:
+        if problem is not None:
             feed.give_back_all_but_first()
             payload = feed.taken[0].encode("utf-8", "surrogateescape")
             code = "too_large" if len(payload) > MAX_LINE_BYTES else "malformed_json"
@@ -163,60 +175,84 @@ def csv_blocks(
                 payload = whole_words(payload, 2048)
             bad.append(BadLine(number, Fault(code, None, problem), payload[:kept]))
             weight += len(bad[-1].payload)
-        elif fault := _row_fault(row):
-            payload = "".join(feed.taken).encode("utf-8", "surrogateescape")
-            bad.append(BadLine(number, fault, payload[:kept]))
-            weight += len(bad[-1].payload)
         else:
-            numbers.append(number)
-            lines.append(orjson.dumps(_csv_event(columns, row, registry)))
-            weight += len(lines[-1])
+            line, fault = _row_as_line(columns, row)
+            if fault is not None:
+                payload = "".join(feed.taken).encode("utf-8", "surrogateescape")
+                bad.append(BadLine(number, fault, payload[:kept]))
+                weight += len(bad[-1].payload)
+            else:
+                numbers.append(number)
+                lines.append(line)
+                weight += len(line)
         if weight >= BYTES_PER_BLOCK or len(lines) + len(bad) >= ROWS_PER_BLOCK:
             yield lines_as_block(numbers, lines, bad)
             numbers, lines, bad, weight = [], [], [], 0
     if lines or bad:
         yield lines_as_block(numbers, lines, bad)
     if raw.cut:
-        raise EOFError("the file is cut short")
+        raise EOFError(_CUT_SHORT)
 
 
 def _next_row(reader: Any) -> tuple[list[str] | None, str | None]:
+    """Return the next row and what is wrong with it; no row at the end."""
     try:
         return next(reader), None
     except StopIteration:
         return None, None
     except csv.Error as error:
-        return None, f"not valid CSV: {error}"
+        return [], f"not valid CSV: {error}"
 
 
-def _row_fault(row: list[str]) -> Fault | None:
+def _holds_a_row(lines: Sequence[str], width: int) -> bool:
+    """Tell whether lines that a quote has swallowed are rows of their own: it was left open.
+
+    Else they are the text of one cell, in which the file was cut.
+    """
+    return any(len(row) == width for row in csv.reader(lines))
+
+
+def _row_as_line(columns: Sequence[_Column], row: list[str]) -> tuple[bytes, Fault | None]:
+    """Return a row as a line of JSON, or why it cannot be one."""
     whole = "".join(row)
     if "\0" in whole:
-        return Fault("nul_byte", None, "the row holds a NUL")
+        return b"", Fault("nul_byte", None, "the row holds a NUL")
     try:
         whole.encode("utf-8")
     except UnicodeEncodeError:
-        return Fault("invalid_utf8", None, "the row is not valid UTF-8")
-    return None
-
-
-def _csv_event(columns: list[str], row: list[str], registry: Registry) -> dict[str, Any]:
+        return b"", Fault("invalid_utf8", None, "the row is not valid UTF-8")
     event: dict[str, Any] = {}
+    dotted: dict[str, dict[str, Any]] = {}
     for column, cell in zip(columns, row, strict=True):
-        if is_absent(cell) or not column:
+        if is_absent(cell) or not column.name:
             continue
-        group, _, name = column.partition(".")
-        if group in ("properties", "context", "metadata") and name:
-            kind = (
-                registry.context[name].type
-                if group == "context" and name in registry.context
-                else registry.property_types().get(name, "string")
-            )
-            event.setdefault(group, {})[name] = _cell(cell, kind)
-        else:
-            field_ = registry.envelope.get(column)
-            event[column] = _cell(cell, field_.type if field_ else "string")
-    return event
+        place = dotted.setdefault(column.group, {}) if column.group else event
+        place[column.name] = _cell(cell, column.kind)
+    try:
+        return orjson.dumps(put_together(event, dotted)), None
+    except orjson.JSONEncodeError:
+        return b"", Fault("too_deep", None, "a cell holds JSON that is nested too deep")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Where the cells of a column go, and the type of contracts that they are read as."""
+
+    group: str
+    name: str
+    kind: str
+
+
+def _column(name: str, registry: Registry) -> _Column:
+    if (found := group_and_field(name)) is None:
+        known = registry.envelope.get(snake_case(name))
+        kind = known.type if known else "object" if snake_case(name) in GROUPS else "string"
+        return _Column("", name, kind)
+    group, field = found
+    spelled = snake_case(field)
+    if group == "context" and spelled in registry.context:
+        return _Column(group, field, registry.context[spelled].type)
+    return _Column(group, field, registry.property_types().get(spelled, "string"))
 
 
 def _cell(cell: str, kind: str) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ingest.adapters import Adapter, adapter_named
@@ -19,6 +20,7 @@ from ingest.errors import UserError
 from ingest.loader import Loader, LoadResult
 from ingest.redate import ensure_timezone
 from ingest.settings import Settings
+from ingest.shape import snake_case
 from ingest.tombstones import take_over
 from ingest.warehouse import open_warehouse
 
@@ -28,38 +30,60 @@ GROUP_FILES = 500
 
 STANDARD_INPUT = Path("-")
 
+#: Bytes that are looked at to tell what standard input is.
+HEAD_BYTES = 4096
+
 SUFFIXES = (".ndjson", ".jsonl", ".json", ".csv", ".parquet")
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
+def find_files(
+    paths: Sequence[Path],
+    *,
+    notify: Callable[[str], None] | None = None,
+    on_missing: Callable[[str], None] | None = None,
+) -> list[Path]:
     """Return the files named, and those of folders in the order of their paths.
 
     Folders are searched for names that end like event files (``.gz`` too); links that lead out
-    of a folder are not followed.
+    of a folder are not followed. ``notify`` gets a line for each folder without event files,
+    ``on_missing`` one for each path that is no file or folder, if that is no reason to stop.
 
     Raises:
-        UserError: a path does not exist.
+        UserError: a path does not exist, and there is no ``on_missing``.
 
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            root = path.resolve()
-            found.extend(
-                entry
-                for entry in sorted(path.rglob("*"))
-                if entry.is_file()
-                and not entry.name.startswith(".")
-                and entry.name.lower().removesuffix(".gz").endswith(SUFFIXES)
-                and entry.resolve().is_relative_to(root)
-            )
-        elif path.is_file():
+            entries = _event_files(path)
+            if not entries and notify:
+                names = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+                notify(f"no event files in {path} (names that end in {names}, .gz too)")
+            found.extend(entries)
+            continue
+        if path.is_file():
             found.append(path)
-        elif path.exists():
-            raise UserError(f"{path} is no file or folder; to read a pipe, give - and redirect it")
+            continue
+        if path.exists():
+            missing = f"{path} is no file or folder; to read a pipe, give - and redirect it"
         else:
-            raise UserError(f"{path} does not exist; give files, folders, or - for standard input")
+            missing = f"{path} does not exist; give files, folders, or - for standard input"
+        if on_missing is None:
+            raise UserError(missing)
+        on_missing(missing)
     return found
+
+
+def _event_files(folder: Path) -> list[Path]:
+    root = folder.resolve()
+    return [
+        entry
+        for entry in sorted(folder.rglob("*"))
+        if entry.is_file()
+        and not entry.name.startswith(".")
+        and entry.name.lower().removesuffix(".gz").endswith(SUFFIXES)
+        and entry.resolve().is_relative_to(root)
+    ]
 
 
 def spool_standard_input(spool: Path, mapping: dict[str, str] | None) -> Path:
@@ -74,10 +98,22 @@ def spool_standard_input(spool: Path, mapping: dict[str, str] | None) -> Path:
     with path.open("wb") as stream:
         shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
     with path.open("rb") as stream:
-        head = stream.readline(4096).removeprefix(b"\xef\xbb\xbf").strip()
-    is_text = not head.startswith((b"{", b"[", b"\x1f\x8b", b"PAR1"))
-    is_csv = is_text and b"," in head and (mapping is not None or b"event_" in head)
+        head = stream.read(HEAD_BYTES)
+    is_csv = _starts_like_csv(head, any_names=mapping is not None)
     return path.rename(path.with_suffix(".csv" if is_csv else ".ndjson"))
+
+
+def _starts_like_csv(head: bytes, *, any_names: bool) -> bool:
+    """Tell whether a file starts with names of columns, one of them an event's, or any names."""
+    if head.startswith(b"\x1f\x8b"):
+        # What is damaged is found out when it is read.
+        with suppress(zlib.error):
+            head = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    line = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].strip()
+    if b"," not in line or line.startswith((b"{", b"[", b"\x1f\x8b", b"PAR1")):
+        return False
+    names = line.decode("utf-8", "replace").split(",")
+    return any_names or any("event_" in snake_case(name.strip(' "')) for name in names)
 
 
 def clean_spool(spool: Path) -> None:
@@ -126,15 +162,17 @@ def ingest_paths(
     adapter: str | None = None,
     notify: Callable[[str], None] | None = None,
     on_result: Callable[[LoadResult], None] | None = None,
+    on_missing: Callable[[str], None] | None = None,
 ) -> list[LoadResult]:
     """Load files into the warehouse of the settings, each whole or not at all.
 
     ``mapping`` renames CSV columns; ``adapter`` names the foreign format that the files are of;
-    ``notify`` gets a line when there is something to wait for; ``on_result`` is called after
-    each file.
+    ``notify`` gets a line when there is something to wait for, and for a folder without event
+    files; ``on_result`` is called after each file; ``on_missing`` gets a line for each path that
+    is no file or folder, and the others are loaded.
 
     Raises:
-        UserError: a path does not exist, or there is no such format.
+        UserError: a path does not exist and there is no ``on_missing``, or no such format.
         WarehouseBusy: another process did not let go of the warehouse.
 
     """
@@ -143,8 +181,11 @@ def ingest_paths(
     clean_spool(spool)
     piped = [spool_standard_input(spool, mapping) for path in paths if path == STANDARD_INPUT]
     try:
-        files = find_files([path for path in paths if path != STANDARD_INPUT])
-        return _load_all([*piped, *files], settings, mapping or {}, foreign, notify, on_result)
+        named = [path for path in paths if path != STANDARD_INPUT]
+        files = [*piped, *find_files(named, notify=notify, on_missing=on_missing)]
+        if not files:
+            return []
+        return _load_all(files, settings, mapping or {}, foreign, notify, on_result)
     finally:
         shutil.rmtree(spool / str(os.getpid()), ignore_errors=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.adapters import ADAPTERS, Adapter
+from ingest.adapters import Adapter
 from ingest.adapters.translation import translated
 from ingest.blocks import (
     NO_LINES,
@@ -29,6 +29,13 @@ from ingest.blocks import (
     UnreadableFile,
     gathered,
     merge_blocks,
+)
+from ingest.earlier_loads import (
+    answering,
+    digest_of,
+    earlier_loads,
+    failed_alike,
+    supersede,
 )
 from ingest.hash_links import HashMemory
 from ingest.privacy import Pseudonyms
@@ -56,7 +63,9 @@ class LoadResult:
     """What became of one file.
 
     ``status`` is ``loaded``, ``already_loaded``, ``partial`` (the whole lines before a cut) or
-    ``failed``; read = accepted + duplicates + rejected.
+    ``failed``; read = accepted + duplicates + rejected. Of a file that was loaded already, the
+    numbers are those of that load, what was accepted then being duplicates now. ``error`` says
+    why a file was not read, or not to its end, this time or then.
     """
 
     load_id: int
@@ -93,7 +102,8 @@ class Tally:
 class Source:
     """A file that is being loaded; ``error`` says why it ended early, if it did.
 
-    ``part_bits``: so many bits of a line number count the events of one document.
+    ``digest`` says what was read and how; ``part_bits``: so many bits of a line number count the
+    events of one document.
     """
 
     load_id: int
@@ -179,21 +189,27 @@ class Loader:
             return self._load(paths, streaming=True)
         except UnreadableFile as error:
             # Found out midway: what was loaded of it is rolled back, and that is noted.
+            digest = ""
+            with suppress(OSError):
+                digest = file_sha256(paths[0])
             with self.load_transaction():
                 name = readable_name(paths[0])
-                return [self._failed(name, f"{name}: {redact(str(error))}")]
+                return [self._failed(name, f"{name}: {redact(str(error))}", digest)]
 
     def _load(self, paths: Sequence[Path], *, streaming: bool) -> list[LoadResult]:
         started = utc_now()
         results: dict[int, LoadResult] = {}
         sources: dict[int, Source] = {}
+        known: dict[int, int] = {}
         with self.load_transaction():
             for place, path in enumerate(paths):
                 opened = self._open(path, streaming=streaming, among=sources.values())
                 if isinstance(opened, Source):
                     sources[place] = opened
-                else:
+                elif isinstance(opened, LoadResult):
                     results[place] = opened
+                else:
+                    known[place] = opened
             if streaming:
                 for source in sources.values():
                     for block in gathered(source.read(), BLOCK_BYTES):
@@ -207,18 +223,27 @@ class Loader:
                 )
             for place, source in sources.items():
                 results[place] = self._finish(source, started)
+            for place, load_id in known.items():
+                results[place] = self._already_loaded(load_id, paths[place])
         return [results[place] for place in sorted(results)]
 
-    def _open(self, path: Path, *, streaming: bool, among: Iterable[Source]) -> Source | LoadResult:
-        """Return the file ready to be read, or what is to be said instead."""
-        name = readable_name(path)
+    def _open(
+        self, path: Path, *, streaming: bool, among: Iterable[Source]
+    ) -> Source | LoadResult | int:
+        """Return the file ready to be read, the load it came in before, or why it cannot be."""
+        name, content = readable_name(path), ""
         try:
-            digest = file_sha256(path)
+            content = file_sha256(path)
             kind = self.adapter.name if self.adapter else file_format(path)
-            known = next((s.load_id for s in among if s.digest == digest), None)
-            known = known or self._load_of(digest)
-            if known:
-                return LoadResult(known, kind, name, 0, 0, 0, 0, "already_loaded")
+            same = next((s.load_id for s in among if s.digest.startswith(content)), None)
+            if same is not None:
+                return same
+            digest = digest_of(content, kind, self.mapping)
+            earlier = earlier_loads(
+                self.warehouse, content, self.adapter.name if self.adapter else None
+            )
+            if (load_id := answering(earlier, kind, digest)) is not None:
+                return load_id
             if self.adapter:
                 blocks = translated(read_documents(path), self.adapter, received_at=utc_now())
             else:
@@ -228,26 +253,28 @@ class Loader:
             if not streaming:
                 # Read before anything is written: a file that cannot be trusted harms no other.
                 source.blocks = iter(list(source.read()))
+            supersede(self.warehouse, earlier, utc_now())
             source.load_id = self.next_load_id()
             return source
         except OSError as error:
-            return self._failed(name, f"{name} cannot be read: {error.strerror or error}")
+            reason = f"{name} cannot be read: {error.strerror or error}"
+            return self._failed(name, reason, content)
         except UnreadableFile as error:
             if streaming:
                 raise
-            return self._failed(name, f"{name}: {redact(str(error))}")
+            return self._failed(name, f"{name}: {redact(str(error))}", content)
 
-    def _load_of(self, digest: str) -> int | None:
-        """Return the load that these bytes came in before, read as the same format."""
-        as_format, names = "source = ?", [self.adapter.name] if self.adapter else list(ADAPTERS)
-        if not self.adapter:
-            as_format = f"source not in ({', '.join('?' * len(names))})"
-        found = self.warehouse.value(
-            "select min(load_id) from ops.loads where file_sha256 = ? "
-            f"and status in ('loaded', 'partial') and {as_format}",
-            [digest, *names],
+    def _already_loaded(self, load_id: int, path: Path) -> LoadResult:
+        """Return what is to be said of a file that was loaded before: nothing of it is new."""
+        ((kind, read, accepted, duplicates, rejected, error),) = self.warehouse.execute(
+            "select source, read, accepted, duplicates, rejected, error from ops.loads "
+            "where load_id = ?",
+            [load_id],
         )
-        return None if found is None else int(found)
+        return LoadResult(
+            load_id, kind, readable_name(path), read, 0, accepted + duplicates, rejected,
+            "already_loaded", error,
+        )  # fmt: skip
 
     def _load_block(self, block: Block, sources: Sequence[Source], at: datetime) -> None:
         """Load a block whose positions say which of the sources a line belongs to."""
@@ -279,14 +306,18 @@ class Loader:
             tally.duplicates, tally.rejected, status, source.error, tally.erased,
         )  # fmt: skip
 
-    def _failed(self, file_name: str, reason: str) -> LoadResult:
-        source = Source(self.next_load_id(), file_name, "file", "", iter(()), error=reason)
-        source.tally.read = source.tally.rejected = 1
-        started = utc_now()
-        fault = Fault("unreadable_file", None, reason)
-        self._reject([BadLine(0, fault, b"")], source.load_id, started)
-        self.record(source, started, "failed")
-        return LoadResult(source.load_id, "file", file_name, 1, 0, 0, 1, "failed", reason)
+    def _failed(self, file_name: str, reason: str, digest: str) -> LoadResult:
+        """Note that a file cannot be read, once: until it can, or the rejection is resolved."""
+        load_id = failed_alike(self.warehouse, digest, file_name, reason)
+        if load_id is None:
+            load_id = self.next_load_id()
+            source = Source(load_id, file_name, "file", digest, iter(()), error=reason)
+            source.tally.read = source.tally.rejected = 1
+            started = utc_now()
+            fault = Fault("unreadable_file", None, reason)
+            self._reject([BadLine(0, fault, b"")], load_id, started)
+            self.record(source, started, "failed")
+        return LoadResult(load_id, "file", file_name, 1, 0, 0, 1, "failed", reason)
 
     def next_load_id(self) -> int:
         """Return the number of the next load; the caller holds the load lock."""

@@ -25,6 +25,7 @@ from ingest.blocks import (
     UnreadableFile,
     lines_as_block,
 )
+from ingest.columns import GROUPS, group_and_field, put_together
 from ingest.shape import Fault
 from ingest.source_files import BOMB_BYTES, BOMB_RATIO
 
@@ -77,19 +78,21 @@ def _named(row: dict[str, Any]) -> bytes:
 
 def _parquet_event(row: dict[str, Any]) -> dict[str, Any]:
     event: dict[str, Any] = {}
+    dotted: dict[str, dict[str, Any]] = {}
     for name, value in row.items():
         plain = _plain_value(value)
         if plain is None:
             continue
-        group, _, key = name.partition(".")
-        if group in ("properties", "context") and key:
-            event.setdefault(group, {})[key] = plain
+        if (found := group_and_field(name)) is not None:
+            group, field = found
+            dotted.setdefault(group, {})[field] = plain
             continue
-        if name in ("properties", "context", "metadata") and isinstance(plain, str):
+        if name in GROUPS and isinstance(plain, str):
             with contextlib.suppress(ValueError):
                 plain = json.loads(plain)
-        event[name] = plain
-    return event
+        # A map without entries comes as a list of none.
+        event[name] = {} if name in GROUPS and plain == [] else plain
+    return put_together(event, dotted)
 
 
 def _plain_value(value: Any) -> Any:

@@ -17,6 +17,13 @@ from urllib.parse import unquote
 
 from ingest.settings import HashKey, Settings
 
+#: Fields that name a client: a person who objects to tracking takes them out of an event.
+CLIENT_IDENTIFIERS = (
+    "user_id", "anonymous_id", "session_id", "actor_id", "recipient_phone_hash",
+    "responding_client_hash", "forwarding_client_hash", "phone_hash", "email_hash",
+    "client_anonymized_id",
+)  # fmt: skip
+
 #: What a line holds that can hold an identifier that must be hashed; any sign beyond ASCII too.
 SUSPICIOUS_MARKS = ("@", "+", "wamid.", "\\u", "%40", "%2B", "%2b", "%25")
 

@@ -63,16 +63,36 @@ class ReplayResult:
 
 
 def list_rejections(
-    warehouse: Warehouse, selection: Selection, *, limit: int
+    warehouse: Warehouse, selection: Selection, *, limit: int | None
 ) -> list[dict[str, Any]]:
-    """Return open rejections, newest first, without their payloads."""
+    """Return open rejections, newest first and at most ``limit``, without their payloads."""
     condition, values = selection.condition()
     return warehouse.records(
         "select rejection_id, load_id, line_number, reason_code, field, detail, event_name, "
-        f"rejected_at from ops.rejected_events where {condition} "
-        f"order by rejection_id desc limit {int(limit)}",
+        f"rejected_at from ops.rejected_events where {condition} order by rejection_id desc"
+        + ("" if limit is None else f" limit {int(limit)}"),
         values,
     )
+
+
+def count_rejections(warehouse: Warehouse, selection: Selection) -> int:
+    """Return how many rejections are open."""
+    condition, values = selection.condition()
+    return int(
+        warehouse.value(f"select count(*) from ops.rejected_events where {condition}", values)
+    )
+
+
+def _insist_on_numbers(warehouse: Warehouse, selection: Selection) -> None:
+    if not selection.rejection_ids:
+        return
+    condition, values = selection.condition()
+    rows = warehouse.execute(
+        f"select rejection_id from ops.rejected_events where {condition}", values
+    )
+    if missing := sorted(set(selection.rejection_ids) - {number for (number,) in rows}):
+        named = ", ".join(map(str, missing))
+        raise UserError(f"there is no open rejected input {named}; see 'tidemark quarantine list'")
 
 
 def show_rejection(warehouse: Warehouse, rejection_id: int) -> dict[str, Any]:
@@ -96,12 +116,16 @@ def show_rejection(warehouse: Warehouse, rejection_id: int) -> dict[str, Any]:
 
 
 def discard(warehouse: Warehouse, selection: Selection) -> int:
-    """Resolve rejections for good and forget their payloads; return how many."""
+    """Resolve rejections for good and forget their payloads; return how many.
+
+    Raises:
+        UserError: one of the numbers is not open; then nothing is discarded.
+
+    """
     condition, values = selection.condition()
     with warehouse.transaction():
-        count = int(
-            warehouse.value(f"select count(*) from ops.rejected_events where {condition}", values)
-        )
+        _insist_on_numbers(warehouse, selection)
+        count = count_rejections(warehouse, selection)
         warehouse.execute(
             "update ops.rejected_events set resolved_at = ?, resolution = 'discarded', "
             f"payload = null where {condition}",
@@ -115,6 +139,10 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
 
     Those that pass now are resolved (known event ids as duplicates); the others keep their place
     with the reason of today. A replay is a new receipt.
+
+    Raises:
+        UserError: one of the numbers is not open; then nothing is replayed.
+
     """
     warehouse = open_warehouse(settings)
     try:
@@ -127,6 +155,7 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
 
 def _replay(loader: Loader, selection: Selection) -> ReplayResult:
     warehouse = loader.warehouse
+    _insist_on_numbers(warehouse, selection)
     condition, values = selection.condition()
     rows = warehouse.execute(
         f"select rejection_id, payload from ops.rejected_events where {condition} "

@@ -10,6 +10,7 @@ import html
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,36 +23,70 @@ TEXT_MARKS = (
     r"|[\p{Nd}].*[\p{Nd}].*[\p{Nd}].*[\p{Nd}]"
 )
 
+#: Words by which a key, or a parameter of an address, says that its value is a phone number.
+_PHONE_WORDS = (
+    "cell(?:phone)?|contact_?n(?:o|umber)|fax|mobile|msisdn|phone|tel|telephone|wa_?id|whatsapp"
+)
+
 #: The same of the address of a page.
 URL_MARKS = (
-    r"(?i)[@+%]|wa\.me/|(phone|mobile|msisdn|tel|mail|whatsapp)[^/&=]*=|wamid[.]"
+    rf"(?i)[@+%]|wa\.me/|(mail|{_PHONE_WORDS})[^/&=]*=|wamid[.]"
     r"|[0-9]{1,3}([.][0-9]{1,3}){3}|[0-9A-F]*:[0-9A-F]*:|[^\x00-\x7F]|[0-9A-Z]{13}"
 )
+
+_OF_PERSONS = ("first_name", "last_name", "full_name", "given_name", "family_name", "middle_name",
+               "surname", "address", "street", "street_address", "postal_address")  # fmt: skip
+_PERSONS = ("client", "contact", "customer", "profile", "recipient", "sender", "user")
 
 #: Names of fields whose values are personal whatever they look like.
 PERSONAL_KEYS = frozenset(
     {"ip", "ip_address", "client_ip", "remote_addr", "remote_address", "x_forwarded_for",
-     "first_name", "last_name", "full_name", "given_name", "family_name", "surname", "middle_name",
-     "customer_name", "contact_name", "profile_name", "street", "street_address",
-     "postal_address", "home_address", "billing_address", "shipping_address", "date_of_birth",
-     "birth_date", "passport_number"}
+     "client_name", "customer_name", "contact_name", "profile_name", "recipient_name",
+     "sender_name", "home_address", "billing_address", "shipping_address", "delivery_address",
+     "mailing_address", "address_line", "address_line_1", "address_line_2", "address_1",
+     "address_2", "date_of_birth", "birth_date", "passport_number", *_OF_PERSONS,
+     *(f"{person}_{name}" for person in _PERSONS for name in _OF_PERSONS)}
 )  # fmt: skip
 #: Names of fields that hold the text of a message where the event is one.
 MESSAGE_KEYS = frozenset({"text", "body", "message_text", "caption", "message_body"})
+PERSONAL_OR_MESSAGE_KEYS = PERSONAL_KEYS | MESSAGE_KEYS
+#: Names of fields that hold what a browser says of itself, which is parsed and never stored.
+USER_AGENT_KEYS = frozenset({"user_agent", "http_user_agent"})
 REMOVED = "[removed]"
 
+#: What is longer is no name of a field.
+_LONGEST_KEY = 64
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_BETWEEN_WORDS = re.compile(r"[\s_.\-]+")
 _REMOVED_VALUE = re.compile(
-    rf'("(?:{"|".join(sorted(PERSONAL_KEYS | MESSAGE_KEYS))})"\s*:\s*")(?:[^"\\]|\\.)*',
+    rf'("(?:{"|".join(sorted(PERSONAL_OR_MESSAGE_KEYS))})"\s*:\s*")'.replace("_", "[_. -]?")
+    + r'(?:[^"\\]|\\.)*',
     re.IGNORECASE | re.DOTALL,
 )
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+#: Ids that machines make, in which digits happen to stand as in a number of somebody.
+_MACHINE_ID = re.compile(
+    rf"(?<![^\W_])(?:{_UUID}|[0-9a-f]{{32,}})(?![^\W_])", re.ASCII | re.IGNORECASE
+)
+_DIALLED = re.compile(r"\+[\s\-._()/\d]*\Z")
+#: Characters before an id that can make its digits a number; a number is shorter.
+_DIALLED_BEFORE = 64
+
+#: A key whose value is a phone number, also as a word in a text. What may stand in front of it is
+#: bounded, so that a text without end is read in one pass.
+_PHONE_KEY = (
+    r"(?:[a-z0-9]{1,20}_|(?-i:[A-Z]?[a-z0-9]{1,20}(?=[A-Z]))){0,4}"
+    rf"(?:{_PHONE_WORDS})s?(?:_?(?:no|num|number)s?)?(?:_?(?:home|mobile|office|private|work))?"
+    r"(?:_?\d)?"
+)
+_PHONE_KEYS = re.compile(_PHONE_KEY, re.IGNORECASE)
 
 #: The user (and password) that an address of a page may name in front of its host.
 _URL_USER = re.compile(r"^(\s*(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2})[^/?#\\]*@", re.IGNORECASE)
 _URL_PIECE = re.compile(r"[^/?&=#;]+")
 _URL_PERSONAL = re.compile(
-    r"(?i)(wa\.me/|[?&#;](?:[a-z]+_)?(?:phone|mobile|msisdn|tel|telephone|whatsapp|cell)"
-    r"(?:_?(?:number|no))?=)(?:%20|[ +])*\d(?:[\s.\-]?\d){7,14}(?!\d)"
+    rf"(?i)(wa\.me/|[?&#;]{_PHONE_KEY}=)(?:%20|[ +])*(?!{_UUID})\d(?:[\s.\-]?\d){{7,14}}(?!\d)"
 )
 
 _TOP = r"(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})"
@@ -70,16 +105,18 @@ _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _MESSAGE_ID = re.compile(r"wamid\.[A-Za-z0-9+/=_\-]+")
 _PHONE = re.compile(
     r"(?<!\d)\+[\s\-._()/]*\d(?:[\s\-._()/]{0,3}\d){7,14}(?!\d)"
-    r"|(?<![\w.])00\d(?:[\s\-._()/]{0,3}\d){7,14}(?!\d)"
+    r"|(?<![\w.])00[1-9](?:[\s\-._()/]{0,3}\d){7,14}(?!\d)"
     r"|(?<![\w.\-])\(?\d{3}\)?[\s.\-]\d{3}[\s.\-]\d{4}(?![\w\-])"
     r"|(?<![\w.\-])[6-9]\d{4}[\s\-]\d{5}(?![\w\-])"
 )
 _PLUS_PHONE = re.compile(r"(?<!\d)\+[\s\-._()/]*\d(?:[\s\-._()/]{0,3}\d){7,14}(?!\d)")
 _CALLED = re.compile(
-    r"(\b(?:call|phone|tel|telephone|mobile|mob|cell|whatsapp|wa\.me|ph)\b[\s.:#=/\-]{0,3})"
+    rf"(\b(?:call|mob|ph|wa\.me|{_PHONE_KEY})\b[\s.:#=/\"'\\\-]{{0,6}})"
     r"\d(?:[\s.\-]?\d){7,14}(?![\w])",
     re.IGNORECASE,
 )
+#: A number of any kind, where its key says that it is one that is called.
+_BARE_PHONE = re.compile(r"(?<![^\W_])\d(?:[\s\-._()/]{0,3}\d){7,14}(?![^\W_])")
 _CARD = re.compile(r"(?<![\d.])\d(?:[ \-]?\d){12,18}(?!\d)|(?<![\w.])\d{4}(?:\.\d{4}){3}(?!\d)")
 _IBAN = re.compile(r"(?<![^\W_])[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){11,30}")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
@@ -98,11 +135,12 @@ _IBAN_LENGTHS = {
     "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
 }  # fmt: skip
 
-#: Payment card numbers by issuer range and length, so that ordinary long ids are left alone.
+#: Payment card numbers by issuer range and length, so that ordinary long ids are left alone. The
+#: ranges 50, 56 to 59 and 6 are those of Maestro, UnionPay, Discover and RuPay, of any length.
 _CARD_RANGES = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"
-    r"|3[47]\d{13}|(?:6011|65\d{2}|64[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}"
-    r"|35(?:2[89]|[3-8]\d)\d{12}|(?:508[5-9]|60[68]\d|81\d{2}|82\d{2}|353\d|356\d)\d{12}"
+    r"|3[47]\d{13}|(?:5[06-9]|6\d)\d{11,17}|3(?:0[0-5]|[68]\d)\d{11}"
+    r"|35(?:2[89]|[3-8]\d)\d{12}|(?:81\d{2}|82\d{2}|353\d|356\d)\d{12}"
 )
 
 
@@ -186,11 +224,22 @@ def _email(match: re.Match[str]) -> str:
     return match.group() if IMAGE_NAME.search(match.group()) else "[email]"
 
 
-def redact(text: str, *, local: bool = True) -> str:
+def _without_numbers(text: str, *, local: bool, phone: bool) -> str:
+    text = _IBAN.sub(_iban, text)
+    text = _CARD.sub(_card, text)
+    text = _IPV4.sub(_address, text)
+    text = _IPV6.sub(_address, text)
+    text = (_PHONE if local else _PLUS_PHONE).sub("[phone]", text)
+    text = _CALLED.sub(r"\1[phone]", text)
+    return _BARE_PHONE.sub("[phone]", text) if phone else text
+
+
+def redact(text: str, *, local: bool = True, phone: bool = False) -> str:
     """Replace phone numbers, e-mail, card, IBAN numbers and IP addresses in free text.
 
-    A text without any is returned as it is, sign by sign. ``local``: also numbers that only their
-    groups of digits tell.
+    A text without any is returned as it is, sign by sign; so are UUIDs and hashes in it.
+    ``local``: also numbers that only their groups of digits tell. ``phone``: the text stands where
+    a phone number is due, so that any 8 to 15 digits are one.
     """
     folded = found = _folded(text)
     if "@" in found:
@@ -199,12 +248,16 @@ def redact(text: str, *, local: bool = True) -> str:
     if "wamid." in found:
         found = _MESSAGE_ID.sub("[message]", found)
     if sum(map(str.isdigit, found)) >= 4 or "::" in found:
-        found = _IBAN.sub(_iban, found)
-        found = _CARD.sub(_card, found)
-        found = _IPV4.sub(_address, found)
-        found = _IPV6.sub(_address, found)
-        numbers = _PHONE if local else _PLUS_PHONE
-        found = _CALLED.sub(r"\1[phone]", numbers.sub("[phone]", found))
+        parts, start = [], 0
+        for match in _MACHINE_ID.finditer(found):
+            begin, end = match.span()
+            if _DIALLED.search(found, max(start, begin - _DIALLED_BEFORE), begin):
+                continue
+            parts.append(_without_numbers(found[start:begin], local=local, phone=phone))
+            parts.append(match.group())
+            start = end
+        parts.append(_without_numbers(found[start:], local=local, phone=phone))
+        found = "".join(parts)
     elif ":" in found:
         found = _IPV6.sub(_address, found)
     return text if found == folded else found
@@ -268,30 +321,89 @@ def redact_url(url: str) -> str:
 
 def is_named(key: str, names: frozenset[str]) -> bool:
     """Tell whether a key is one of some names in snake case, in any spelling."""
-    return _HUMP.sub("_", key).lower().replace("-", "_").replace(" ", "_") in names
+    return len(key) <= _LONGEST_KEY and _is_named(key, names)
+
+
+@lru_cache(maxsize=4096)
+def _is_named(key: str, names: frozenset[str]) -> bool:
+    return _BETWEEN_WORDS.sub("", key).lower() in _run_together(names)
+
+
+@lru_cache(maxsize=16)
+def _run_together(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(name.replace("_", "") for name in names)
+
+
+def _in_snake_case(key: str) -> str:
+    return _BETWEEN_WORDS.sub("_", _HUMP.sub("_", key)).strip("_").lower()
+
+
+def is_hash_key(key: str) -> bool:
+    """Tell whether a key says, in any spelling, that its value is a hash."""
+    return len(key) <= _LONGEST_KEY and _in_snake_case(key).endswith("_hash")
+
+
+def is_phone_key(key: str) -> bool:
+    """Tell whether a key says that its value is a phone number, with or without a plus sign."""
+    return len(key) <= _LONGEST_KEY and _is_phone_key(key)
+
+
+@lru_cache(maxsize=4096)
+def _is_phone_key(key: str) -> bool:
+    return _PHONE_KEYS.fullmatch(_in_snake_case(key)) is not None
+
+
+def inner_key(outer: str, key: str) -> str:
+    """Return the name of a field of an object that stands under a key.
+
+    It is that of the field, but ``phone_number`` where only both say so: ``{"phone": {"number":
+    ...}}``.
+    """
+    both = f"{outer}_{key}"
+    return both if is_phone_key(both) and not is_phone_key(key) else key
+
+
+def user_agent_in(value: Any) -> str | None:
+    """Return the first user agent in a JSON value, at any depth; None where there is none."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if is_named(key, USER_AGENT_KEYS) and isinstance(item, str) and item.strip():
+                return item
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((agent for agent in map(user_agent_in, inner) if agent is not None), None)
 
 
 def redact_tree(
-    value: Any, pseudonyms: Pseudonyms, *, removed: frozenset[str] = PERSONAL_KEYS
+    value: Any,
+    pseudonyms: Pseudonyms,
+    *,
+    removed: frozenset[str] = PERSONAL_KEYS,
+    key: str = "",
 ) -> Any:
     """Redact a JSON value at any depth, its keys included.
 
     A string that as a whole is an identifier becomes its keyed hash, so that it still joins;
-    any other string is redacted as text; a number that is a card number is replaced; values of
-    fields whose names are among ``removed`` are removed.
+    any other string is redacted as text; a number that is a card number is replaced, and so is one
+    of 8 to 15 digits whose key says that it is called; values of fields whose names are among
+    ``removed`` are removed, user agents are left out. ``key`` is the one that the value stands
+    under.
     """
-    if isinstance(value, str):
-        return pseudonyms.whole(value) or redact(value)
     if isinstance(value, dict):
         return {
-            redact(str(k)): REMOVED
-            if is_named(str(k), removed)
-            else redact_tree(v, pseudonyms, removed=removed)
+            redact(k): REMOVED
+            if is_named(k, removed)
+            else redact_tree(v, pseudonyms, removed=removed, key=inner_key(key, k))
             for k, v in value.items()
+            if not is_named(k, USER_AGENT_KEYS)
         }
     if isinstance(value, list):
-        return [redact_tree(item, pseudonyms, removed=removed) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**12:
-        redacted = redact(str(value))
-        return value if redacted == str(value) else redacted
-    return value
+        return [redact_tree(item, pseudonyms, removed=removed, key=key) for item in value]
+    phone = is_phone_key(key)
+    if isinstance(value, str):
+        return pseudonyms.whole(value) or redact(value, phone=phone)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return value
+    if abs(value) < (10**7 if phone else 10**12):
+        return value
+    text = str(abs(value)).removesuffix(".0")
+    return value if redact(text, phone=phone) == text else redact(text, phone=phone)

@@ -37,7 +37,13 @@ VARIABLES: dict[str, str] = {
 STAFF = "staff"
 
 #: Set by the project itself for the programs it starts; never by a user.
-INTERNAL_PREFIXES = ("TIDEMARK_PG", "TIDEMARK_DUCKDB_PATH", "TIDEMARK_TEST_", "TIDEMARK_DBT_")
+INTERNAL = frozenset(
+    {
+        "TIDEMARK_DUCKDB_PATH", "TIDEMARK_PGHOST", "TIDEMARK_PGPORT", "TIDEMARK_PGUSER",
+        "TIDEMARK_PGPASSWORD", "TIDEMARK_PGDATABASE", "TIDEMARK_PGROLE", "TIDEMARK_PG_DAGSTER_URL",
+        "TIDEMARK_TEST_PROJECT", "TIDEMARK_TEST_NO_MOUNTS",
+    }
+)  # fmt: skip
 
 
 class SettingsError(UserError):
@@ -163,11 +169,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = dict(os.environ if environ is None else environ)
     for name in env:
-        if (
-            name.startswith("TIDEMARK_")
-            and name not in VARIABLES
-            and not name.startswith(INTERNAL_PREFIXES)
-        ):
+        if name.startswith("TIDEMARK_") and name not in VARIABLES and name not in INTERNAL:
             known = ", ".join(VARIABLES)
             raise SettingsError(f"{name} is no setting of Tidemark; the settings are {known}")
     target = env.get("TIDEMARK_TARGET") or "duckdb"

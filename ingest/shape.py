@@ -16,16 +16,42 @@ from typing import Any
 
 import orjson
 
-from ingest.privacy import Pseudonyms
-from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, redact, redact_tree
+from ingest.privacy import CLIENT_IDENTIFIERS, Pseudonyms, identifying
+from ingest.redaction import (
+    PERSONAL_KEYS,
+    PERSONAL_OR_MESSAGE_KEYS,
+    USER_AGENT_KEYS,
+    inner_key,
+    is_hash_key,
+    is_named,
+    redact,
+    redact_tree,
+    user_agent_in,
+)
 from ingest.registry import Event, Field, Registry
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+#: What the adapters say of a webhook in ``extra``: kept there on purpose, so it is no drift.
+_KIND_OF_WEBHOOK = ("webhook_received", "webhook")
 
 #: What else a key may be is data of somebody, to be recognised as such.
 _NAME = re.compile(r"[^\W\d](?:[\w \-]*[\w])?$")
 
 _DIGITS_OF_A_NAME = 6
+
+#: Objects of an event that hold fields of their own -> which one is meant.
+GROUPS = {"context": "context", "properties": "properties", "metadata": "properties"}
+
+#: Events about a content that was made before: which spelling of a field says so, where an event
+#: has several.
+_FIRST_SPELLINGS = {
+    "content_forwarded": ("original_content_id",),
+    "client_response_received": ("original_content_id",),
+}
+
+_UNDIVIDED = PERSONAL_KEYS | USER_AGENT_KEYS
+_CLIENT_KEYS = frozenset(CLIENT_IDENTIFIERS)
 
 _MATCHES: dict[str, frozenset[str]] = {
     "string": frozenset({"VARCHAR", "NULL"}),
@@ -67,6 +93,34 @@ def snake_case(name: str) -> str:
 def is_absent(value: Any) -> bool:
     """Tell whether a value counts as not sent: null, an empty string, white space only."""
     return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_divided(key: str, value: Any) -> bool:
+    """Tell whether an unknown value at the top is a group whose fields are fields of the event.
+
+    What is personal as a whole, such as an address, is no group.
+    """
+    return isinstance(value, dict) and not is_named(key, _UNDIVIDED)
+
+
+def untracked(value: Any) -> Any:
+    """Return an unknown JSON value without what names a client: an objection to tracking.
+
+    Left out are hashes, identifiers of clients, and whatever would become a hash.
+    """
+    if isinstance(value, dict):
+        return {
+            key: untracked(item)
+            for key, item in value.items()
+            if not (is_hash_key(key) or is_named(key, _CLIENT_KEYS) or _identifies(item))
+        }
+    if isinstance(value, list):
+        return [untracked(item) for item in value if not _identifies(item)]
+    return value
+
+
+def _identifies(value: Any) -> bool:
+    return isinstance(value, str) and identifying(value) is not None
 
 
 def _mistyped(field: Field, structure: Any) -> bool:
@@ -170,6 +224,20 @@ def _judge_group(group: str, structure: Any, known: dict[str, Field]) -> Fault |
     return None
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The values of an event by where they belong, as they came."""
+
+    event: Event | None
+    envelope: dict[str, Any]
+    context: dict[str, Any]
+    properties: dict[str, Any]
+    #: What no contract knows.
+    extra: dict[str, Any]
+    #: Groups that are no objects: the event is rejected for them.
+    wrong: dict[str, Any]
+
+
 class Shaper:
     """Brings the accepted spellings of an event to the canonical form."""
 
@@ -195,6 +263,35 @@ class Shaper:
 
     def reshape(self, document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the canonical form of an event and the names of its unknown properties."""
+        parts = self.sort_out(document)
+        _settle(parts.envelope, self._registry.envelope)
+        _settle(parts.context, self._registry.context)
+        removed = PERSONAL_KEYS
+        if parts.event is not None:
+            _settle(parts.properties, parts.event.properties)
+            if parts.event.domain == "messaging":
+                removed = PERSONAL_OR_MESSAGE_KEYS
+        canonical: dict[str, Any] = {
+            **parts.envelope,
+            "context": parts.context,
+            "properties": parts.properties,
+            **parts.wrong,
+        }
+        extra = parts.extra
+        event_name = parts.envelope.get("event_name")
+        unknown = {
+            redact(name)
+            for name in extra
+            if (event_name, name) != _KIND_OF_WEBHOOK and not is_named(name, USER_AGENT_KEYS)
+        }
+        if parts.context.get("dnt") is True:
+            extra = untracked({k: v for k, v in extra.items() if k != "context"})
+        if extra := redact_tree(extra, self._pseudonyms, removed=removed):
+            canonical["extra"] = extra
+        return canonical, sorted(unknown)
+
+    def sort_out(self, document: dict[str, Any]) -> Parts:
+        """Return the values of an event where they belong; nothing is hashed or redacted yet."""
         top: dict[str, Any] = {}
         camel: dict[str, Any] = {}
         grouped: list[tuple[str, Any]] = []
@@ -210,46 +307,44 @@ class Shaper:
                     wrong[key] = value
             elif key in ("context", "properties"):
                 groups[key].insert(0, value)
-            elif name in ("context", "properties", "metadata") and isinstance(value, dict):
-                groups["properties" if name == "metadata" else name].append(value)
+            elif name in GROUPS and isinstance(value, dict):
+                groups[GROUPS[name]].append(value)
             elif self._aliases.get(name, name) in self._fields:
                 camel.setdefault(self._aliases.get(name, name), value)
-            elif isinstance(value, dict):
-                grouped.extend(value.items())
+            elif is_divided(name, value):
+                grouped.extend((inner_key(name, key), item) for key, item in value.items())
             elif not is_absent(value):
                 extra.setdefault(name, value)
         envelope = {k: v for k, v in top.items() if not is_absent(v)}
         for name, value in camel.items():
             if not is_absent(value):
                 envelope.setdefault(name, value)
-        properties = _merge(groups["properties"])
         lifted: dict[str, Any] = {}
+        within: list[tuple[str, dict[str, Any]]] = []
         for key, value in grouped:
             name = snake_case(key)
             name = self._aliases.get(name, name)
-            if not is_absent(value):
+            if name in GROUPS and isinstance(value, dict):
+                within.append((GROUPS[name], value))
+            elif not is_absent(value):
                 (envelope if name in self._fields else lifted).setdefault(name, value)
-        for name, value in lifted.items():
-            properties.setdefault(name, value)
+        # What stands in a group of a group gives way to everything else.
+        groups["properties"].append(lifted)
+        for name, value in within:
+            groups[name].append(value)
         self._name_event(envelope)
         event = self._registry.events.get(str(envelope.get("event_name")))
-        context = _merge(groups["context"])
-        for name in [name for name in context if name not in self._registry.context]:
-            extra.setdefault("context", {})[name] = context.pop(name)
+        context, properties = _merge(groups["context"]), _merge(groups["properties"])
+        unknown = [name for name in context if name not in self._registry.context]
+        if unknown:
+            extra["context"] = {name: context.pop(name) for name in unknown}
         if event is not None:
             self._move_identifiers(event, envelope, properties, extra)
             for name in [name for name in properties if name not in event.properties]:
                 extra[name] = properties.pop(name)
-            _settle(properties, event.properties)
-        _settle(envelope, self._registry.envelope)
-        _settle(context, self._registry.context)
-        canonical: dict[str, Any] = {**envelope, "context": context, "properties": properties}
-        canonical.update(wrong)
-        if extra:
-            is_message = event is not None and event.domain == "messaging"
-            removed = PERSONAL_KEYS | MESSAGE_KEYS if is_message else PERSONAL_KEYS
-            canonical["extra"] = redact_tree(extra, self._pseudonyms, removed=removed)
-        return canonical, sorted({redact(name) for name in extra})
+        if "user_agent" not in context and (agent := user_agent_in([extra, properties])):
+            context["user_agent"] = agent
+        return Parts(event, envelope, context, properties, extra, wrong)
 
     def _name_event(self, envelope: dict[str, Any]) -> None:
         name = envelope.get("event_name")
@@ -264,8 +359,9 @@ class Shaper:
         extra: dict[str, Any],
     ) -> None:
         """Take the domain's other spellings of an envelope field, wherever they stand."""
+        first = _FIRST_SPELLINGS.get(event.name, ())
         for field, spellings in self._registry.domain_aliases[event.domain].items():
-            for spelling in spellings:
+            for spelling in sorted(spellings, key=lambda spelling: spelling not in first):
                 if spelling in event.properties:
                     if spelling in extra:
                         properties.setdefault(spelling, extra.pop(spelling))

@@ -15,7 +15,7 @@ from typing import Any
 import pycountry
 
 from ingest.blocks import ORDINAL_BITS
-from ingest.privacy import IDENTIFYING_MARKS, SUSPICIOUS_MARKS
+from ingest.privacy import CLIENT_IDENTIFIERS, IDENTIFYING_MARKS, SUSPICIOUS_MARKS
 from ingest.redaction import TEXT_MARKS, URL_MARKS
 from ingest.registry import DEVICE_COLUMNS, DROPPED_CONTEXT, Event, Field, Registry
 
@@ -41,13 +41,6 @@ REASON_CODES: dict[str, str] = {
     "unreadable_file": "the file, or the rest of it, could not be read",
 }
 
-#: Hashes of clients that a person who objects to tracking takes out of an event.
-CLIENT_IDENTIFIERS = (
-    "user_id", "anonymous_id", "session_id", "actor_id", "recipient_phone_hash",
-    "responding_client_hash", "forwarding_client_hash", "phone_hash", "email_hash",
-    "client_anonymized_id",
-)  # fmt: skip
-
 _WHITE_SPACE = "".join(
     f"\\u{code:04x}"
     for code in [9, 10, 11, 12, 13, 28, 29, 30, 31, 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B),
@@ -68,7 +61,10 @@ _LEAF_TYPES = {
 
 _TIMESTAMP = r"\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
 _OFFSET = r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
-_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+#: How a time and an event_id are written, as regular expressions of Python and RE2.
+TIME = _TIMESTAMP + _OFFSET
+UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 #: Signs that a line can hold a string of white space only.
 _BLANK_MARKS = ('""', '" ', '"\\')
@@ -94,7 +90,7 @@ create or replace temp macro tm_time(value) as
     end;
 create or replace temp macro tm_time_fault(value, name) as
     case
-        when regexp_full_match(value, '{_TIMESTAMP}{_OFFSET}') then
+        when regexp_full_match(value, '{TIME}') then
             case when try_cast(value[1:19] as timestamp) is null
                 then 'bad_timestamp|' || name || '|there is no such time' end
         when regexp_full_match(value, '{_TIMESTAMP}')
@@ -131,6 +127,19 @@ def country_codes() -> tuple[str, ...]:
 def currency_codes() -> tuple[str, ...]:
     """Assigned ISO 4217 codes."""
     return tuple(sorted(currency.alpha_3 for currency in pycountry.currencies))
+
+
+def may_identify(field: Field) -> bool:
+    """Tell whether a field is an identifier: what identifies a person in it becomes a hash.
+
+    Free text, addresses of pages, values of a list and what is a hash already are none.
+    """
+    return (
+        field.type == "string"
+        and field.format != "url"
+        and not field.enum
+        and not field.name.endswith("_hash")
+    )
 
 
 class DomainStatement:
@@ -200,7 +209,7 @@ class DomainStatement:
 
         when("i_event_id is null", "missing_field", "event_id", "event_id is required")
         when(
-            f"not regexp_full_match(i_event_id, '{_UUID}')",
+            f"not regexp_full_match(i_event_id, '{UUID}')",
             "bad_uuid", "event_id", "write 8-4-4-4-12 hexadecimal digits",
         )  # fmt: skip
         when("i_occurred_at is null", "missing_field", "occurred_at", "occurred_at is required")
@@ -298,8 +307,8 @@ class DomainStatement:
             value = f"coalesce({value}, case when event_name in {_list(names)} then {literal} end)"
         return value
 
-    def _private(self, name: str, field: Field, value: str) -> str:
-        """Hash or redact what a value of this field may give away."""
+    def _private(self, field: Field, value: str) -> str:
+        """Hash or redact what a value may give away that is stored in this field."""
         if field.type == "text":
             marked = f"regexp_matches({value}, {quoted(TEXT_MARKS)})"
             return f"case when {marked} then tm_redact({value}) else {value} end"
@@ -310,7 +319,7 @@ class DomainStatement:
             text = f"cast({value} as varchar)"
             marked = f"suspicious or regexp_matches({text}, {quoted(TEXT_MARKS)})"
             return f"case when {marked} then tm_redact_json({text}) else {text} end"
-        if field.type == "string" and not field.enum and not name.endswith("_hash"):
+        if may_identify(field):
             # Functions in Python are dear: only values that bear a mark themselves go there.
             marked = f"suspicious and regexp_matches({value}, {quoted(IDENTIFYING_MARKS)})"
             hashed = f"then tm_pseudonym({value})"
@@ -327,7 +336,7 @@ class DomainStatement:
             return f"tm_time({column})"
         if field.type == "integer":
             return self._default(name, f"cast({column} as bigint)")
-        return self._default(name, self._private(name, field, column))
+        return self._default(name, self._private(field, column))
 
     def _values(self) -> dict[str, str]:
         """Column of raw.events -> expression over the inputs."""
@@ -357,7 +366,9 @@ class DomainStatement:
             known = [values[field_name]]
             for spelling in spellings:
                 if spelling in self._properties:
-                    known.append(self._value(spelling, self._properties[spelling]))
+                    # By the rule of the field that it is stored in: a producer that sends a number
+                    # for a hash would have it copied into an identifier.
+                    known.append(self._private(self._envelope[field_name], f'"i_{spelling}"'))
             if len(known) > 1:
                 values[field_name] = f"coalesce({', '.join(known)})"
         for name, field in self._registry.context.items():

@@ -15,10 +15,23 @@ quarantine = typer.Typer(help="Rejected inputs: look at them, replay them after 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
-Numbers = Annotated[list[int] | None, typer.Argument(help="Numbers from 'quarantine list'.")]
-Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
-Load = Annotated[int | None, typer.Option(help="Only of this load.")]
 
+#: What the warehouse can hold as a number.
+HIGHEST = 2**63 - 1
+
+Number = Annotated[int, typer.Argument(help="Number from 'quarantine list'.", min=1, max=HIGHEST)]
+Numbers = Annotated[
+    list[int] | None,
+    typer.Argument(help="Numbers from 'quarantine list'.", min=1, max=HIGHEST),
+]
+Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
+Load = Annotated[int | None, typer.Option(help="Only of this load.", min=1, max=HIGHEST)]
+
+#: Rejections that are listed for a person.
+LISTED = 50
+
+#: What Postgres calls it when a login may not do something.
+INSUFFICIENT_PRIVILEGE = "42501"
 
 #: A file that maps columns is no larger.
 MAPPING_BYTES = 1 << 20
@@ -39,6 +52,11 @@ def ingest(
     from ingest.door import LoadResult, ingest_paths
 
     console = Console(quiet=quiet)
+    missing: list[str] = []
+
+    def complain(text: str) -> None:
+        """Say what failed, quiet or not."""
+        Console().note(" ".join(text.split()))
 
     def told(result: LoadResult) -> None:
         console.line(
@@ -46,22 +64,37 @@ def ingest(
             f"{result.duplicates:,}{_erased(result.erased)}, rejected {result.rejected:,} "
             f"({result.status})"
         )
+        if result.error:
+            named = result.error.startswith(result.file_name)
+            complain(result.error if named else f"{result.file_name}: {result.error}")
+
+    def lacks(text: str) -> None:
+        missing.append(text)
+        complain(text)
 
     mapping = _mapping(map_file) if map_file else None
     with console.working() as notify:
         results = ingest_paths(
             paths, settings=load_settings(), adapter=adapter, mapping=mapping, notify=notify,
-            on_result=told,
+            on_result=told, on_missing=lacks,
         )  # fmt: skip
-        _finish_erasures(notify)
-    if any(result.status in ("failed", "partial") for result in results):
+        if results:
+            _finish_erasures(notify)
+    rejected = sum(result.rejected for result in results)
+    if strict and rejected:
+        lines = "1 line was" if rejected == 1 else f"{rejected:,} lines were"
+        complain(f"{lines} rejected; see 'tidemark quarantine list'")
+    if missing or any(result.error for result in results):
         raise typer.Exit(1)
-    if strict and any(result.rejected for result in results):
+    if strict and rejected:
         raise typer.Exit(2)
 
 
 def _finish_erasures(notify: Callable[[str], None]) -> None:
-    """Erase again what an older backup has brought back; whoever opens a session does."""
+    """Erase again what an older backup has brought back; whoever opens a session does.
+
+    A login that may load and no more leaves it to others, and says so.
+    """
     from ingest.tombstones import journal_path
 
     settings = load_settings()
@@ -75,8 +108,14 @@ def _finish_erasures(notify: Callable[[str], None]) -> None:
         due = warehouse.value("select count(*) from ops.erasures where finished_at is null")
     finally:
         warehouse.close()
-    if due:
+    if not due:
+        return
+    try:
         open_session(settings, notify=notify).close()
+    except Exception as error:
+        if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        notify("an erasure waits that this login may not carry out; the next 'tidemark run' does")
 
 
 def _erased(events: int) -> str:
@@ -109,16 +148,28 @@ def _mapping(path: Path) -> dict[str, str]:
 def list_(
     reason: Reason = None,
     load: Load = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help=f"At most so many; {LISTED} without --json.",
+            min=1,
+            max=HIGHEST,
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List open rejections, newest first."""
-    from ingest.quarantine import Selection, list_rejections
+    from ingest.quarantine import Selection, count_rejections, list_rejections
     from ingest.warehouse import open_warehouse
 
+    chosen = Selection(reason_code=reason, load_id=load)
     warehouse = open_warehouse(load_settings(), read_only=True)
     try:
-        found = list_rejections(warehouse, Selection(reason_code=reason, load_id=load), limit=limit)
+        shown = limit if limit or as_json else LISTED
+        found = list_rejections(warehouse, chosen, limit=shown)
+        fitting = count_rejections(warehouse, chosen)
+        everything = count_rejections(warehouse, Selection())
     finally:
         warehouse.close()
     console = Console()
@@ -135,12 +186,19 @@ def list_(
         "detail",
     ]
     rows = [[str(row[name] if row[name] is not None else "-") for name in head] for row in found]
-    for line in table(rows, head) if rows else ["the quarantine is empty"]:
+    lines = table(rows, head)
+    if not rows and everything:
+        lines = [f"no open rejected input fits; {everything:,} are open in all"]
+    elif not rows:
+        lines = ["the quarantine is empty"]
+    for line in lines:
         console.line(line)
+    if fitting > len(rows):
+        console.line(f"{len(rows):,} of {fitting:,}; --limit shows more")
 
 
 @quarantine.command()
-def show(number: Annotated[int, typer.Argument(help="Number from 'quarantine list'.")]) -> None:
+def show(number: Number) -> None:
     """Show one rejection with its redacted payload."""
     from ingest.quarantine import show_rejection
     from ingest.warehouse import open_warehouse

@@ -172,7 +172,7 @@ def _drift(warehouse: Warehouse) -> list[dict[str, Any]]:
     return warehouse.records(
         "select event_name, property, cast(sum(events) as bigint) as events "
         "from ops.unknown_properties group by event_name, property "
-        "order by sum(events) desc, event_name, property limit 20"
+        "order by sum(events) desc, event_name, property"
     )
 
 
@@ -312,4 +312,6 @@ def _render_loads(state: dict[str, Any]) -> list[str]:
         lines += ["", "drift: properties that no contract knows (kept in extra)"]
         rows = [[d["event_name"], d["property"], d["events"]] for d in state["drift"][:SHOWN]]
         lines += [f"  {x}" for x in table(rows, ["event", "property", "events"])]
+        if (more := len(state["drift"]) - SHOWN) > 0:
+            lines.append(f"  and {more:,} more; 'tidemark status --json' shows all")
     return lines

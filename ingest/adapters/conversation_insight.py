@@ -8,7 +8,7 @@ No public reference exists; this is the shape that is taken. Keys may be in snak
      "startTime": "2026-03-01T10:00:00Z", "endTime": "2026-03-01T10:05:00Z",
      "messages": {"total": 8, "customer": 4, "agent": 4}, "responseTimeAvgMs": 1200,
      "customerSatisfactionScore": 4.5, "completed": true,
-     "conversion": {"type": "lead", "valueCents": 1000},
+     "conversion": {"type": "lead", "valueCents": 1000, "currency": "EUR"},
      "sentiment": {"label": "positive", "confidence": 0.9, "emotions": ["joy"]},
      "intents": ["pricing"], "escalation": {"required": false, "reason": null},
      "followUp": {"required": true, "actions": ["call_back"]}, "tags": ["vip"],
@@ -16,10 +16,13 @@ No public reference exists; this is the shape that is taken. Keys may be in snak
 
 - ``messages`` may be a number, or the messages themselves, which are counted and dropped; flat are
   messageCount, customerMessages, agentResponses;
-- ``conversion``, ``sentiment``, ``escalation`` and ``followUp`` may be flat too: conversionType,
-  conversionValueCents, sentiment (a string), sentimentConfidence, emotions, escalationRequired,
-  escalationReason, followUpRequired, followUpActions. A value without Cents, ``conversion.value``
-  or conversionValue, is in units of the currency: 12.5 is 1250;
+- ``conversion``, ``sentiment``, ``escalation`` and ``followUp`` may be flat too: conversionType (or
+  conversion, a string), conversionValueCents, conversionCurrency (else currency), sentiment (a
+  string), sentimentConfidence, emotions, escalationRequired, escalationReason, followUpRequired,
+  followUpActions. A value without Cents, ``conversion.value`` or conversionValue, is in units of
+  the currency: 12.5 is 1250. Cents are hundredths of any currency: 500 yen are 50000;
+- ``agent`` and ``customer`` may be objects with their ``id``, that of the customer with ``phone``;
+- numbers and true or false may be strings;
 - of emotions, intents, actions and tags given as objects the name, label or type is kept;
 - channels: webchat, chat, widget are web; phone and call are voice; the others as they are;
 - times: ISO 8601 with an offset, or unix seconds or milliseconds.
@@ -40,12 +43,15 @@ from typing import Any
 
 from ingest.adapters.fields import (
     Invalid,
+    Unrecognised,
     any_time,
     event,
     first,
     items,
+    nested,
     obj,
     opt_boolean,
+    opt_channel,
     opt_integer,
     opt_number,
     opt_person,
@@ -62,17 +68,19 @@ KEPT = frozenset(
     {"channel", "startTime", "start_time", "endTime", "end_time", "updatedAt", "updated_at",
      "recordedAt", "recorded_at", "timestamp", "total", "completed", "confidence", "journeyStage",
      "journey_stage", "responseTimeAvgMs", "customerSatisfactionScore", "valueCents",
-     "conversionType", "conversion_type"}
+     "conversionType", "conversion_type", "currency"}
 )  # fmt: skip
 
 _LARGEST_VALUE = 10**15
-_CHANNELS = {"webchat": "web", "chat": "web", "widget": "web", "website": "web",
-             "phone": "voice", "call": "voice"}  # fmt: skip
 
 
 def events(document: dict[str, Any]) -> Iterator[dict[str, Any] | Invalid]:
     """Yield the event of one conversation."""
     given = snake_keys(document)
+    agent, customer = nested(given.get("agent")), nested(given.get("customer"))
+    agent_id = opt_text(first(given, "agent_id") or agent.get("id"), "agent_id")
+    if agent_id is None:
+        raise Unrecognised("missing_field", "agent_id", "agent_id is required")
     identifier = text(first(given, "conversation_id", "id"), "conversation_id")
     start = any_time(given.get("start_time"), "start_time")
     end = any_time(given.get("end_time"), "end_time")
@@ -80,23 +88,24 @@ def events(document: dict[str, Any]) -> Iterator[dict[str, Any] | Invalid]:
     time = written or end or start
     if start is None or time is None:
         raise Invalid("missing_field", "start_time", "start_time is required")
-    channel = text(given.get("channel"), "channel").lower()
-    user = opt_text(first(given, "customer_id", "user_id"), "customer_id")
+    conversion = _group(given, "conversion")
+    currency = first(conversion, "currency") or first(given, "conversion_currency", "currency")
+    user = first(given, "customer_id", "user_id") or customer.get("id")
+    phone = first(given, "customer_phone") or first(customer, "phone", "phone_number")
     yield event(
         "conversation_recorded", PROVIDER, (identifier, time), occurred_at=time,
-        entity_id=identifier, agent_id=text(given.get("agent_id"), "agent_id"),
-        user_id=user or opt_person(given.get("customer_phone"), "customer_phone"),
-        channel=_CHANNELS.get(channel, channel),
-        properties={"start_time": start, "end_time": end, **_properties(given)},
+        entity_id=identifier, agent_id=agent_id,
+        user_id=opt_text(user, "customer_id") or opt_person(phone, "customer_phone"),
+        channel=text(opt_channel(given.get("channel")), "channel"),
+        currency=opt_text(currency, "currency"),
+        properties={"start_time": start, "end_time": end, **_properties(given, conversion)},
     )  # fmt: skip
 
 
-def _properties(given: dict[str, Any]) -> dict[str, Any]:
-    conversion = _group(given, "conversion")
+def _properties(given: dict[str, Any], conversion: dict[str, Any]) -> dict[str, Any]:
     sentiment = _group(given, "sentiment")
     escalation = _group(given, "escalation")
     follow_up = _group(given, "follow_up")
-    label = given.get("sentiment") if isinstance(given.get("sentiment"), str) else None
     stage = opt_text(given.get("journey_stage"), "journey_stage")
     completed = opt_boolean(given.get("completed"), "completed")
     reason = opt_text(
@@ -114,10 +123,15 @@ def _properties(given: dict[str, Any]) -> dict[str, Any]:
         ),
         "completed": completed,
         "conversion_type": _word(
-            first(conversion, "type") or given.get("conversion_type"), "conversion_type"
+            first(conversion, "type")
+            or first(given, "conversion_type")
+            or _plain(given, "conversion"),
+            "conversion_type",
         ),
         "conversion_value_cents": _value(given, conversion),
-        "sentiment": _word(label or first(sentiment, "label", "overall", "type"), "sentiment"),
+        "sentiment": _word(
+            _plain(given, "sentiment") or first(sentiment, "label", "overall", "type"), "sentiment"
+        ),
         "sentiment_confidence": opt_number(
             first(sentiment, "confidence")
             if "confidence" in sentiment
@@ -144,11 +158,14 @@ def _group(given: dict[str, Any], name: str) -> dict[str, Any]:
     return snake_keys(obj(value, name))
 
 
+def _plain(given: dict[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _flag(given: dict[str, Any], group: dict[str, Any], name: str) -> bool | None:
-    if isinstance(given.get(name), bool):
-        return bool(given[name])
-    value = group.get("required")
     field = f"{name}_required"
+    value = group.get("required") if isinstance(given.get(name), dict) else given.get(name)
     return opt_boolean(given.get(field) if is_absent(value) else value, field)
 
 
@@ -171,9 +188,9 @@ def _counts(given: dict[str, Any]) -> dict[str, Any]:
     elif not is_absent(messages):
         total = messages
     return {
-        "message_count": opt_integer(total, "message_count"),
-        "customer_messages": opt_integer(customer, "customer_messages"),
-        "agent_responses": opt_integer(agent, "agent_responses"),
+        "message_count": opt_integer(total, "message_count", digits=True),
+        "customer_messages": opt_integer(customer, "customer_messages", digits=True),
+        "agent_responses": opt_integer(agent, "agent_responses", digits=True),
     }
 
 
@@ -181,7 +198,7 @@ def _value(given: dict[str, Any], conversion: dict[str, Any]) -> int | None:
     cents = conversion.get("value_cents")
     cents = given.get("conversion_value_cents") if is_absent(cents) else cents
     if not is_absent(cents):
-        return opt_integer(cents, "conversion_value_cents")
+        return opt_integer(cents, "conversion_value_cents", digits=True)
     value = conversion.get("value")
     value = given.get("conversion_value") if is_absent(value) else value
     number = opt_number(value, "conversion_value")

@@ -8,9 +8,13 @@
 
 The envelope: ``event`` (also event_name, event_type, type), dotted or with underscores;
 ``timestamp`` (also occurred_at, created_at; ISO 8601 with an offset, or unix seconds or
-milliseconds); ``id`` (also event_id, webhook_id) of the delivery; ``data``. Keys may be in camel
-case. A nested ``contact``, ``chat``, ``agent``, ``template`` or ``error`` object may stand for
-the field with ``_id`` (for an error ``error_code`` and ``error_message``).
+milliseconds; else data's timestamp or occurred_at); ``id`` (also event_id, webhook_id) of the
+delivery; ``data`` (also payload). Keys may be in camel case, numbers may be strings. A nested
+``contact``, ``chat``, ``agent``, ``template`` or ``error`` object may stand for the field with
+``_id`` (for an error ``error_code`` and ``error_message``; a plain ``error`` is either). What
+the event is about, the ``message``, ``chat``, ``contact`` or ``campaign``, may be an object in data
+whose fields then count before data's own. A document without data is flat: its ``id`` is that of
+what the event is about.
 
 ======================================  =====================================================
 message.received, message.sent          message_id or id; contact_id; chat_id (else the
@@ -30,7 +34,7 @@ any other                               webhook_received with the event's name
 People: ``contact_id`` (also user_id, customer_id) is the user; without one the phone number
 (``phone``, ``wa_id``, ``from`` of a received, ``to`` of a sent message), which the door hashes.
 Message and chat ids that hold a number (``49...@c.us``) are hashed too. Names, addresses, texts
-and media addresses are dropped. The channel is whatsapp if none is given.
+and media addresses are dropped. The channel is that of data, else of the envelope, else whatsapp.
 
 Event ids: the delivery's id and the event; without one the object's id, the event and the time.
 """
@@ -42,11 +46,14 @@ from typing import Any
 
 from ingest.adapters.fields import (
     Invalid,
+    Unrecognised,
     any_time,
     event,
     first,
+    nested,
     obj,
     opt_boolean,
+    opt_channel,
     opt_integer,
     opt_number,
     opt_person,
@@ -68,6 +75,7 @@ KEPT = frozenset(
      "template_id", "templateId"}
 )  # fmt: skip
 
+_KINDS = ("event", "event_name", "event_type", "type")
 _MESSAGES = ("message_received", "message_sent", "message_delivered", "message_read",
              "message_failed")  # fmt: skip
 
@@ -75,14 +83,24 @@ _MESSAGES = ("message_received", "message_sent", "message_delivered", "message_r
 def events(document: dict[str, Any]) -> Iterator[dict[str, Any] | Invalid]:
     """Yield the event of one webhook."""
     envelope = snake_keys(document)
-    kind = text(first(envelope, "event", "event_name", "event_type", "type"), "event")
+    label = next((field for field in _KINDS if not is_absent(envelope.get(field))), None)
+    if label is None:
+        raise Unrecognised("missing_field", "event", "event is required")
+    kind = text(envelope[label], "event")
     name = kind.replace(".", "_").lower()
-    data = snake_keys(obj(envelope.get("data"), "data"))
-    time = any_time(first(envelope, "timestamp", "occurred_at", "created_at"), "timestamp")
-    own = opt_text(first(envelope, "id", "event_id", "webhook_id"), "id")
+    wrapped = _wrapped(envelope)
+    # Of a flat document the name of the event is not the type of what it is about.
+    data = {k: v for k, v in envelope.items() if k != label} if wrapped is None else wrapped
+    data = _with_subject(data, name.partition("_")[0])
+    time = first(envelope, "timestamp", "occurred_at", "created_at")
+    time = any_time(first(data, "timestamp", "occurred_at") if time is None else time, "timestamp")
+    # One chat is assigned several times: its id in a flat document names no delivery.
+    ids = ("event_id", "webhook_id") if wrapped is None else ("id", "event_id", "webhook_id")
+    own = opt_text(first(envelope, *ids), "id")
     read = _READERS.get(name)
     values = read(name, data) if read else {}
-    about = values.get("entity_id") or opt_text(first(data, "id", "chat_id"), "data.id")
+    about = values.get("entity_id")
+    about = about or opt_text(first(data, "id", "chat_id", "campaign_id"), "data.id")
     about = about or values.get("user_id")
     if own is None and about is None:
         raise Invalid("missing_field", "id", "id is required")
@@ -91,8 +109,22 @@ def events(document: dict[str, Any]) -> Iterator[dict[str, Any] | Invalid]:
         readable = kind.replace(".", "").replace("_", "").isalpha() and len(kind) <= 60
         yield webhook(kind if readable else "other", PROVIDER, identity, occurred_at=time)
         return
-    values.setdefault("channel", (opt_text(data.get("channel"), "channel") or "whatsapp").lower())
-    yield event(name, PROVIDER, identity, occurred_at=time, **values)
+    channel = opt_channel(first(data, "channel") or first(envelope, "channel")) or "whatsapp"
+    yield event(name, PROVIDER, identity, occurred_at=time, channel=channel, **values)
+
+
+def _wrapped(envelope: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the data of a document, None where its fields stand in the document itself."""
+    if not is_absent(envelope.get("data")):
+        return snake_keys(obj(envelope["data"], "data"))
+    payload = envelope.get("payload")
+    return snake_keys(payload) if isinstance(payload, dict) else None
+
+
+def _with_subject(data: dict[str, Any], subject: str) -> dict[str, Any]:
+    """Return data with the fields of the object that the event is about."""
+    own = nested(data.get(subject))
+    return data | {name: value for name, value in own.items() if not is_absent(value)}
 
 
 def _id(data: dict[str, Any], name: str, *others: str) -> str | None:
@@ -118,16 +150,17 @@ def _user(data: dict[str, Any], *numbers: str) -> str | None:
     given = _id(data, "contact", "user_id", "customer_id")
     if given is not None:
         return _hidden(given)
-    contact = data.get("contact")
-    nested = snake_keys(contact) if isinstance(contact, dict) else {}
     names = ("phone", "wa_id", "phone_number")
-    return opt_person(first(data, *names, *numbers) or first(nested, *names), "contact_id")
+    contact = nested(data.get("contact"))
+    return opt_person(first(data, *names, *numbers) or first(contact, *names), "contact_id")
 
 
 def _message(name: str, data: dict[str, Any]) -> dict[str, Any]:
     user = _user(data, "from" if name == "message_received" else "to")
+    # A plain ``message`` is what was written, never an id.
+    identifier = first(data, "message_id") or nested(data.get("message")).get("id")
     values: dict[str, Any] = {
-        "entity_id": _hidden(_id(data, "message", "id")),
+        "entity_id": _hidden(opt_text(identifier or first(data, "id"), "message_id")),
         "user_id": user,
         "agent_id": _id(data, "agent"),
     }
@@ -139,18 +172,25 @@ def _message(name: str, data: dict[str, Any]) -> dict[str, Any]:
             "chat_id": _hidden(_id(data, "chat", "conversation_id")) or user,
             "content_type": opt_text(first(data, "content_type", "message_type", "type"), "type"),
             "has_media": media,
-            "template_id": _id(data, "template"),
+            "template_id": _id(data, "template", "template_name")
+            or opt_text(nested(data.get("template")).get("name"), "template_name"),
         }
     elif name == "message_failed":
-        error = data.get("error")
-        nested = snake_keys(error) if isinstance(error, dict) else {}
+        error = _error(data.get("error"))
         values["properties"] = {
-            "error_code": opt_text(first(data, "error_code") or nested.get("code"), "error_code"),
+            "error_code": opt_text(first(data, "error_code") or error.get("code"), "error_code"),
             "error_message": opt_text(
-                first(data, "error_message") or nested.get("message"), "error_message"
+                first(data, "error_message") or first(error, "message", "title"), "error_message"
             ),
         }
     return values
+
+
+def _error(error: Any) -> dict[str, Any]:
+    """Return an error as an object: a plain number is its code, other words are its message."""
+    if isinstance(error, str | int) and not isinstance(error, bool):
+        return {"code" if str(error).strip().isdigit() else "message": error}
+    return nested(error)
 
 
 def _assigned(_: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -180,8 +220,10 @@ def _resolved(_: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contact(_: str, data: dict[str, Any]) -> dict[str, Any]:
+    # Beside a contact in full another id may be that of the delivery.
+    user = _user(data) if isinstance(data.get("contact"), dict) else None
     return {
-        "user_id": _user({**data, "contact_id": first(data, "contact_id", "id")}),
+        "user_id": user or _user({**data, "contact_id": first(data, "contact_id", "id")}),
         "properties": {
             "contact_source": opt_text(first(data, "contact_source", "source"), "source")
         },
@@ -190,11 +232,11 @@ def _contact(_: str, data: dict[str, Any]) -> dict[str, Any]:
 
 def _campaign(_: str, data: dict[str, Any]) -> dict[str, Any]:
     count = first(data, "recipient_count", "total_recipients", "recipients_count", "recipients")
-    recipients = len(count) if isinstance(count, list) else opt_integer(count, "recipient_count")
+    count = len(count) if isinstance(count, list) else count
     return {
         "properties": {
             "campaign_id": _id(data, "campaign", "id"),
-            "recipient_count": recipients,
+            "recipient_count": opt_integer(count, "recipient_count", digits=True),
         }
     }
 

@@ -22,6 +22,12 @@ _NAMESPACE = uuid.UUID("6f7d9a52-6a0b-5c0e-9d0a-0b8f6d1c7e35")
 
 _LAST_SECOND = 253_402_300_799
 _DIGITS = re.compile(r"\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+_BOOLEANS = {"true": True, "false": False}
+#: What is larger is no time in seconds (that of the year 5138) but in milliseconds.
+_LARGEST_SECONDS = 10**11
+_CHANNELS = {"webchat": "web", "chat": "web", "widget": "web", "website": "web",
+             "phone": "voice", "call": "voice"}  # fmt: skip
 _PHONE = re.compile(r"\+?\d(?:[\s\-.()/]*\d){7,14}", re.ASCII)
 _SCHEME = re.compile(r"^(?:tel|sms|rcs|whatsapp)\s*:\s*", re.IGNORECASE)
 
@@ -33,6 +39,18 @@ class Invalid(Exception):
         """Say why, with a code of the fixed list of reasons."""
         super().__init__(detail)
         self.fault = Fault(code, field, detail)
+
+
+class Unrecognised(Invalid):
+    """A document that is none of the adapter's format; what it wraps may be one."""
+
+
+def require_mark(value: Any, expected: str, name: str) -> None:
+    """Check the field by which every document of a format can be told."""
+    if is_absent(value):
+        raise Unrecognised("missing_field", name, f"{name} is required")
+    if value != expected:
+        raise Unrecognised("not_in_enum", name, f"{name} must be {expected}")
 
 
 def obj(value: Any, name: str) -> dict[str, Any]:
@@ -47,6 +65,11 @@ def obj(value: Any, name: str) -> dict[str, Any]:
 def opt_obj(value: Any, name: str) -> dict[str, Any]:
     """Return a value that may be an object; an empty one where it is absent."""
     return {} if is_absent(value) else obj(value, name)
+
+
+def nested(value: Any) -> dict[str, Any]:
+    """Return an object with its keys in snake case; an empty one where the value is no object."""
+    return snake_keys(value) if isinstance(value, dict) else {}
 
 
 def items(value: Any, name: str) -> list[Any]:
@@ -78,7 +101,7 @@ def text(value: Any, name: str) -> str:
 
 
 def opt_integer(value: Any, name: str, *, digits: bool = False) -> int | None:
-    """Return an integer or None; ``digits`` takes a string of digits too (form encodings)."""
+    """Return an integer or None; ``digits`` takes a string of digits too."""
     if is_absent(value):
         return None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -90,44 +113,45 @@ def opt_integer(value: Any, name: str, *, digits: bool = False) -> int | None:
     raise Invalid("bad_type", name, f"{name} must be an integer")
 
 
-def integer(value: Any, name: str, *, digits: bool = False) -> int:
+def integer(value: Any, name: str) -> int:
     """Return an integer that has to be given."""
-    found = opt_integer(value, name, digits=digits)
+    found = opt_integer(value, name)
     if found is None:
         raise Invalid("missing_field", name, f"{name} is required")
     return found
 
 
 def opt_number(value: Any, name: str) -> float | int | None:
-    """Return a number or None."""
+    """Return a number or None; a string that reads as a decimal number is one."""
     if is_absent(value):
         return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return float(value) if "." in value else int(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     raise Invalid("bad_type", name, f"{name} must be a number")
 
 
 def opt_boolean(value: Any, name: str) -> bool | None:
-    """Return true or false, or None."""
+    """Return true or false (also written as a string), or None."""
     if is_absent(value):
         return None
+    if isinstance(value, str):
+        value = _BOOLEANS.get(value.strip().lower())
     if isinstance(value, bool):
         return value
     raise Invalid("bad_type", name, f"{name} must be true or false")
 
 
-def unix_time(value: Any, name: str, *, milliseconds: bool = False) -> str:
-    """Return unix seconds, a number or a string of digits, as a time in UTC.
-
-    With ``milliseconds`` a value too large for seconds is read as milliseconds.
-    """
+def unix_time(value: Any, name: str) -> str:
+    """Return unix seconds or milliseconds, a number or a string of one, as a time in UTC."""
     try:
-        seconds: float = integer(value, name, digits=True)
-    except Invalid as error:
-        if error.fault.code == "missing_field":
-            raise
+        seconds = opt_number(value, name)
+    except Invalid:
         raise Invalid("bad_timestamp", name, f"{name} must be unix seconds") from None
-    if milliseconds and abs(seconds) > 10**11:
+    if seconds is None:
+        raise Invalid("missing_field", name, f"{name} is required")
+    if abs(seconds) > _LARGEST_SECONDS:
         seconds /= 1000
     if not 0 <= seconds <= _LAST_SECOND:
         raise Invalid("bad_timestamp", name, f"{name} is no time")
@@ -138,14 +162,20 @@ def any_time(value: Any, name: str) -> str | None:
     """Return unix seconds or milliseconds as a time; a string is left to the door to judge."""
     if is_absent(value):
         return None
-    if isinstance(value, str) and not _DIGITS.fullmatch(value.strip()):
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
         return value.strip()
-    return unix_time(value, name, milliseconds=True)
+    return unix_time(value, name)
 
 
 def iso(moment: datetime) -> str:
     """Write a time as events carry it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def opt_channel(value: Any) -> str | None:
+    """Return a channel under the name that events have for it, or None; any other as it is."""
+    given = opt_text(value, "channel")
+    return _CHANNELS.get(given.lower(), given.lower()) if given else None
 
 
 def event_id(provider: str, *parts: Any) -> str:

@@ -51,6 +51,7 @@ from ingest.adapters.fields import (
     opt_integer,
     opt_obj,
     opt_text,
+    require_mark,
     text,
     unix_time,
     webhook,
@@ -75,8 +76,7 @@ _THREE_DECIMALS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 
 def events(document: dict[str, Any]) -> Iterator[dict[str, Any] | Invalid]:
     """Yield the events of one Stripe event."""
-    if text(document.get("object"), "object") != "event":
-        raise Invalid("not_in_enum", "object", "object must be event")
+    require_mark(document.get("object"), "event", "object")
     kind = text(document.get("type"), "type")
     text(document.get("id"), "id")
     unix_time(document.get("created"), "created")

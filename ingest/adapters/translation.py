@@ -1,8 +1,9 @@
 """Foreign documents into lines of canonical events, document by document.
 
 A document may give several events, so a line number is that of the document and the place among
-its events. What is quarantined of a bad document is its skeleton:
-values only of fields that the adapter says are not personal.
+its events. Archives keep a document inside one of their own, ``{"source": ..., "payload": {...}}``:
+where a document is none of the format, its payload is translated. What is quarantined of a bad
+document is its skeleton: values only of fields that the adapter says are not personal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import orjson
 
 from ingest.adapters import Adapter, Invalid
-from ingest.adapters.fields import iso
+from ingest.adapters.fields import Unrecognised, iso
 from ingest.blocks import PART_BITS, BadLine, Block, lines_as_block
 from ingest.shape import Fault
 
@@ -78,7 +79,7 @@ def _events_of(text: str, adapter: Adapter) -> Iterator[dict[str, Any] | Fault]:
         return
     empty = True
     try:
-        for found in adapter.events(document):
+        for found in _translated(document, adapter):
             empty = False
             yield found.fault if isinstance(found, Invalid) else found
     except Invalid as error:
@@ -86,6 +87,17 @@ def _events_of(text: str, adapter: Adapter) -> Iterator[dict[str, Any] | Fault]:
         return
     if empty:
         yield Fault("missing_field", None, f"nothing in it that {adapter.name} sends")
+
+
+def _translated(document: dict[str, Any], adapter: Adapter) -> Iterator[dict[str, Any] | Invalid]:
+    payload = document.get("payload")
+    try:
+        yield from adapter.events(document)
+        return
+    except Unrecognised:
+        if not isinstance(payload, dict):
+            raise
+    yield from adapter.events(payload)
 
 
 def skeleton(payload: bytes, adapter: Adapter) -> bytes:

@@ -4,7 +4,8 @@
 message: MessageSid (SmsSid), and         received -> message_received; sent -> message_sent;
 MessageStatus (SmsStatus)                 delivered -> message_delivered; read -> message_read;
                                           failed, undelivered -> message_failed; others
-                                          (queued, sending, ...) webhook_received
+                                          (queued, sending, ...) webhook_received; without a
+                                          status, with Body or media: message_received
 call: CallSid, CallStatus                 queued, initiated, ringing -> call_started (one
                                           event: a second of these is a duplicate);
                                           in-progress -> call_answered; completed, busy,
@@ -21,9 +22,10 @@ too. Twilio sends none with messages; then the time of receipt by the door stand
 should be handed over soon.
 
 People: the other side of the conversation is the user, ``+`` and digits without ``whatsapp:``,
-which the door hashes; so is the chat. Bodies, names, cities and media addresses are dropped.
-The channel follows the prefix of the address: whatsapp, messenger, instagram, else sms; calls are
-voice. Event ids: the Sid and what happened; later deliveries of the same are duplicates.
+which the door hashes; so is the chat. The country of that side is kept; bodies, names, cities and
+media addresses are dropped. The channel follows the prefix of the address: whatsapp, messenger,
+instagram, else sms; calls are voice. Event ids: the Sid and what happened; later deliveries of
+the same are duplicates.
 """
 
 from __future__ import annotations
@@ -34,13 +36,14 @@ from typing import Any
 
 from ingest.adapters.fields import (
     Invalid,
+    Unrecognised,
     any_time,
     event,
     first,
     iso,
     opt_integer,
+    opt_person,
     opt_text,
-    person,
     text,
     webhook,
 )
@@ -107,39 +110,50 @@ def _time(document: dict[str, Any]) -> str | None:
             return iso(moment)
         except OverflowError:
             raise Invalid("bad_timestamp", name, f"{name} is no time") from None
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise Invalid("bad_type", name, f"{name} must be a time")
     return any_time(value, name)
 
 
 def _message(document: dict[str, Any], identifier: str, time: str | None) -> dict[str, Any]:
-    status = text(first(document, "MessageStatus", "SmsStatus"), "MessageStatus").lower()
+    given = first(document, "MessageStatus", "SmsStatus")
+    if given is None and first(document, "Body", "NumMedia", "MediaUrl0") is not None:
+        # Incoming messages may come without one, what became of a sent message never does.
+        given = "received"
+    status = text(given, "MessageStatus").lower()
     name = _MESSAGES.get(status)
     if name is None:
         kind = f"message.{status}" if status.replace("_", "").isalpha() else "message"
         return webhook(kind, PROVIDER, (identifier, status), occurred_at=time)
     side = "From" if name == "message_received" else "To"
-    address = text(document.get(side), side)
-    user = person(address, side)
+    address = opt_text(document.get(side), side)
+    user = opt_person(address, side)
     properties: dict[str, Any] = {}
     if name in ("message_received", "message_sent"):
         media = opt_integer(document.get("NumMedia"), "NumMedia", digits=True)
+        if media is None and not is_absent(document.get("MediaUrl0")):
+            media = 1
+        content_type = opt_text(document.get("MessageType"), "MessageType")
         properties["chat_id"] = user
         if media is not None:
             properties["has_media"] = media > 0
-            properties["content_type"] = "media" if media else "text"
+            content_type = content_type or ("media" if media else "text")
+        properties["content_type"] = content_type.lower() if content_type else None
     elif name == "message_failed":
         properties["error_code"] = opt_text(document.get("ErrorCode"), "ErrorCode")
         properties["error_message"] = opt_text(document.get("ErrorMessage"), "ErrorMessage")
     return event(
-        name, PROVIDER, (identifier, name), occurred_at=time, channel=_channel(address),
-        user_id=user, entity_id=identifier, properties=properties,
+        name, PROVIDER, (identifier, name), occurred_at=time, channel=_channel(address or ""),
+        user_id=user, entity_id=identifier, country_code=_country(document, side),
+        properties=properties,
     )  # fmt: skip
 
 
 def _channel(address: str) -> str:
     prefix = address.partition(":")[0].strip().lower() if ":" in address else ""
     return prefix if prefix in ("whatsapp", "messenger", "instagram") else "sms"
+
+
+def _country(document: dict[str, Any], side: str) -> str | None:
+    return opt_text(document.get(f"{side}Country"), f"{side}Country")
 
 
 def _call(document: dict[str, Any], identifier: str, time: str | None) -> dict[str, Any]:
@@ -151,7 +165,8 @@ def _call(document: dict[str, Any], identifier: str, time: str | None) -> dict[s
         "occurred_at": time,
         "channel": "voice",
         "entity_id": identifier,
-        "user_id": person(document.get(side), side),
+        "user_id": opt_person(document.get(side), side),
+        "country_code": _country(document, side),
     }
     if status in _ENDINGS:
         duration = opt_integer(document.get("CallDuration"), "CallDuration", digits=True)
@@ -178,7 +193,7 @@ def _other(document: dict[str, Any], call: str | None, time: str | None) -> dict
         if key.endswith("Sid") and key != "AccountSid" and isinstance(value, str) and value.strip()
     )  # fmt: skip
     if not sids:
-        raise Invalid("missing_field", "MessageSid", "MessageSid or CallSid is required")
+        raise Unrecognised("missing_field", "MessageSid", "MessageSid or CallSid is required")
     kind = next((key for key, _ in sids if key != "CallSid"), "CallSid").removesuffix("Sid").lower()
     states = sorted(
         (key, value) for key, value in document.items()

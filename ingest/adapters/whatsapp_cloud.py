@@ -44,6 +44,7 @@ from ingest.adapters.fields import (
     Invalid,
     event,
     event_id,
+    first,
     is_phone,
     items,
     obj,
@@ -53,6 +54,7 @@ from ingest.adapters.fields import (
     opt_text,
     parts,
     person,
+    require_mark,
     secret,
     text,
     unix_time,
@@ -83,8 +85,7 @@ _SCOPED_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]+")
 
 def events(document: dict[str, Any]) -> Iterator[dict[str, Any] | Invalid]:
     """Yield the events of one webhook."""
-    if text(document.get("object"), "object") != "whatsapp_business_account":
-        raise Invalid("not_in_enum", "object", "object must be whatsapp_business_account")
+    require_mark(document.get("object"), "whatsapp_business_account", "object")
     entries = items(document.get("entry"), "entry")
     if not entries:
         raise Invalid("missing_field", "entry", "entry is required")
@@ -271,7 +272,7 @@ def _status(item: dict[str, Any], value: dict[str, Any]) -> Iterator[dict[str, A
             error = obj(errors[0], "errors")
             properties = {
                 "error_code": opt_text(error.get("code"), "code"),
-                "error_message": opt_text(error.get("title"), "title"),
+                "error_message": opt_text(first(error, "title", "message"), "title"),
             }
     if name in _PRICED:
         properties |= _pricing(item)

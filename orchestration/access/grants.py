@@ -29,7 +29,15 @@ PIPELINE: dict[str, dict[str, tuple[str, ...]]] = {
         "ops.loads": ("INSERT", "SELECT"),
         "ops.load_dates": ("INSERT", "SELECT"),
         "ops.unknown_properties": ("INSERT",),
-        "ops.rejected_events": ("INSERT", "SELECT(rejection_id)"),
+        # To resolve what a file left open that is read again; the payloads stay unseen.
+        "ops.rejected_events": (
+            "INSERT",
+            "SELECT(rejection_id)",
+            "SELECT(load_id)",
+            "SELECT(resolved_at)",
+            "UPDATE(resolved_at)",
+            "UPDATE(resolution)",
+        ),
         "ops.partitions": ("INSERT", "SELECT", "UPDATE"),
         "ops.migrations": ("SELECT",),
         "ops.warehouse": ("SELECT",),

@@ -47,7 +47,7 @@ def settle(session: RunSession, manifest: Mapping[str, Any]) -> list[str]:
         done = settle_within(session.settings, session.warehouse, marts(manifest))
     if done:
         more = f" and {len(done) - 3} more" if len(done) > 3 else ""
-        session.say(f"access put right: {'; '.join(done[:3])}{more}")
+        session.note(f"access put right: {'; '.join(done[:3])}{more}")
     return done
 
 
