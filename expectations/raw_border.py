@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from expectations.suites import FOLDER
 from ingest.registry import Field, Registry
+from ingest.validation import CLIENT_IDENTIFIERS
 from ingest.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ RELATION = "raw.events"
 #: How far back a day is compared, and how many days of it there must be.
 HISTORY_DAYS = 28
 ENOUGH_DAYS = 7
-
-#: What `dnt: true` takes away from an event that was valid.
-TAKEN_BY_DNT = {"user_id", "anonymous_id", "session_id", "actor_id"}
 
 
 def raw_suite(registry: Registry) -> dict[str, Any]:
@@ -101,7 +99,7 @@ def _volume_expectations() -> list[dict[str, Any]]:
         _expectation(
             "nothing_lost", "days", "lost", {"max_value": 0}, "block",
             "As many events are stored as the loads accepted (not judged where retention removed "
-            "the day, or after an erasure).",
+            "the day, nor from the first event on of a person who was erased).",
         ),
         _expectation(
             "nothing_invented", "days", "invented", {"max_value": 0}, "block",
@@ -135,8 +133,7 @@ def _required(registry: Registry) -> dict[str, str]:
             if name in stored and name not in always:
                 events_of.setdefault(name, set()).add(event.name)
     for name, events in events_of.items():
-        dropped = name in TAKEN_BY_DNT or name.endswith("_hash") or "anonymized" in name
-        unless = ' and "dnt" is not true' if dropped else ""
+        unless = ' and "dnt" is not true' if name in CLIENT_IDENTIFIERS else ""
         found[name] = f'"{name}" is null and event_name in ({_quoted(events)}){unless}'
     return found
 
@@ -221,7 +218,7 @@ def _days(
             [start, end, loads_through],
         )
     }
-    erased = bool(warehouse.value("select count(*) from ops.erasures"))
+    erased_from = warehouse.value("select min(first_event_date) from ops.erasures")
     rows = []
     for offset in range((end - start).days + 1):
         day = start + timedelta(days=offset)
@@ -233,6 +230,7 @@ def _days(
             for past in (day - timedelta(days=n) for n in range(1, HISTORY_DAYS + 1))
             if past in counted
         ]
+        is_erased = erased_from is not None and day >= erased_from
         usual = float(pd.Series(history).median()) if len(history) >= ENOUGH_DAYS else None
         rows.append(
             {
@@ -240,7 +238,7 @@ def _days(
                 "events": events,
                 "events_vs_usual": events / usual if usual else None,
                 # A day of which nothing is stored any more was removed by retention.
-                "lost": max(events - stored, 0) if stored and not erased else 0,
+                "lost": max(events - stored, 0) if stored and not is_erased else 0,
                 "invented": max(stored - events, 0),
                 **{name: int(found.get(name) or 0) for name in columns},
             }

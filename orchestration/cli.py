@@ -93,6 +93,7 @@ def run(
             end=_date(end, "--end"),
             full_refresh=full_refresh,
             notify=notify,
+            on_step=console.step,
             on_progress=console.progress,
         )
     for line in run_lines(summary):
@@ -305,7 +306,9 @@ def demo(
     )
     console.line("3  run")
     with console.working() as notify:
-        summary = runs.run(settings, notify=notify, on_progress=console.progress)
+        summary = runs.run(
+            settings, notify=notify, on_step=console.step, on_progress=console.progress
+        )
     for line in run_lines(summary):
         console.line("   " + line)
     if summary.status in ("failed", "blocked"):
@@ -315,17 +318,23 @@ def demo(
         console.line(line)
 
 
-@app.command()
-def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 3000,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Show only; nothing can be started.")
-    ] = False,
-) -> None:
-    """Serve Dagster's web page and its daemon on 127.0.0.1 until Ctrl-C."""
-    from orchestration.web import serve
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")]
 
-    serve(load_settings(), port=port, read_only=read_only, notify=Console().note)
+
+@app.command()
+def ui(port: Port = 3000) -> None:
+    """Serve Dagster's web page and its daemon on 127.0.0.1 until Ctrl-C."""
+    from orchestration import web
+
+    web.serve(load_settings(), port=port, read_only=False, notify=Console().note)
+
+
+@app.command()
+def serve(port: Port = 3000) -> None:
+    """Do what `ui` does with a page that only shows: for others, behind a proxy with logins."""
+    from orchestration import web
+
+    web.serve(load_settings(), port=port, read_only=True, notify=Console().note)
 
 
 @app.command()

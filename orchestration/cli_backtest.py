@@ -78,10 +78,10 @@ def advisors(
 
     _judge(size, out)
     console = Console(quiet=as_json)
-    with console.working() as notify:
+    with console.working():
         report = backtest_advisors(
             load_settings(), days=days, size=size, seed=seed, horizon=horizon, keep=keep,
-            notify=notify,
+            notify=console.step,
         )  # fmt: skip
     command = f"advisors --days {days} --size {size} --seed {seed} --horizon {horizon}"
     _hand_over(console, report, shown.page_of_advisors(report), command, out, as_json)
@@ -108,10 +108,10 @@ def customers(
     if events is not None and not events.exists():
         raise UserError(f"--events {events} does not exist; name a file or folder of events")
     console = Console(quiet=as_json)
-    with console.working() as notify:
+    with console.working():
         report = backtest_customers(
             load_settings(), days=days, size=size, seed=seed, events=events, keep=keep,
-            notify=notify,
+            notify=console.step,
         )  # fmt: skip
     made = f"--days {days} --size {size} --seed {seed}"
     command = f"customers {f'--events {events.name}' if events else made}"

@@ -59,7 +59,7 @@ def erase(
         elif later:
             report = erasure.ask(settings, given)
         else:
-            report = erasure.erase(settings, given, notify=notify)
+            report = erasure.erase(settings, given, notify=notify, on_step=console.step)
     if as_json:
         console.data(report.as_data())
         return

@@ -33,7 +33,7 @@ def retention(
 
     settings, console, on = load_settings(), Console(quiet=quiet), _date(as_of)
     with console.working() as notify:
-        done = retain(settings, dry_run=dry_run, as_of=on, notify=notify)
+        done = retain(settings, dry_run=dry_run, as_of=on, notify=notify, on_step=console.step)
     if as_json:
         console.data({**asdict(done), "rows": done.rows})
         return

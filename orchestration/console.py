@@ -35,12 +35,12 @@ class Console:
         print(json.dumps(document, indent=2, default=str))
 
     def note(self, text: str) -> None:
-        """Tell something that a person should know now."""
+        """Tell something that a person should know now, at a terminal or not."""
         if not self.quiet:
             self._clear()
             print(f"tidemark: {text}", file=sys.stderr)
 
-    def notify(self, text: str) -> None:
+    def step(self, text: str) -> None:
         """Show what is being done; on a terminal only, on a line that is overwritten."""
         if self.live:
             self._show(text)
@@ -64,16 +64,11 @@ class Console:
 
     @contextmanager
     def working(self) -> Iterator[Callable[[str], None]]:
-        """Give a function that tells what is going on, and clear the line at the end."""
+        """Give ``note`` for the time of a block, and clear the line of ``step`` at the end."""
         try:
-            yield self.notify if self.live else self._important
+            yield self.note
         finally:
             self._clear()
-
-    def _important(self, text: str) -> None:
-        """Without a terminal, tell only why nothing seems to happen or what was changed."""
-        if text.startswith(("waiting", "the business time zone")):
-            self.note(text)
 
 
 def table(rows: Sequence[Sequence[Any]], head: Sequence[str]) -> list[str]:

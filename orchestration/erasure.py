@@ -1,8 +1,9 @@
 """Erasure: a person goes from the warehouse, from what was published of it, and from the files.
 
 Belongs here: who is meant, the order of things, the receipt, and doing again what a crash or an old
-backup has undone. Which rows go is found in ``orchestration.erasure_rows``, which files are written
-anew in ``orchestration.erasure_files``; the door's refusal belongs in ``ingest.tombstones``.
+backup has undone. Which rows go is found in ``orchestration.erasure_rows``, databases are
+written anew in ``orchestration.erasure_files``, logs looked through in
+``orchestration.erasure_traces``; the door's refusal belongs in ``ingest.tombstones``.
 
 First the journal beside the warehouse, then tombstones and rows in one transaction, then files,
 last the receipt's finished_at: whoever opens a session finishes what is not finished. Everything
@@ -29,13 +30,13 @@ from ingest.tombstones import (
     record,
     salt_of,
     salted,
-    take_over,
     write_journal,
 )
 from ingest.warehouse import LOAD_LOCK, WAIT_SECONDS, Warehouse, open_warehouse
 from orchestration import erasure_files as files
 from orchestration import ledger
 from orchestration.erasure_rows import Identifier, PersonRows, expanded
+from orchestration.erasure_traces import scrub_dagster, scrub_home
 from orchestration.exports import Export, exports_of_persons
 from orchestration.session import RunSession, open_session
 
@@ -180,7 +181,11 @@ def waiting(settings: Settings) -> list[Report]:
 
 
 def finish(
-    settings: Settings, *, wait_seconds: float = WAIT_SECONDS, notify: Notify | None = None
+    settings: Settings,
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+    notify: Notify | None = None,
+    on_step: Notify | None = None,
 ) -> list[Report]:
     """Carry out the erasures that are asked for and not done; return what each did.
 
@@ -189,13 +194,17 @@ def finish(
         WarehouseBusy: a run or a load did not end in time.
 
     """
-    session = open_session(settings, wait_seconds=wait_seconds, notify=notify)
+    session = open_session(settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step)
     session.close()
     return session.erasures
 
 
 def erase(
-    settings: Settings, given: Sequence[Identifier], *, notify: Notify | None = None
+    settings: Settings,
+    given: Sequence[Identifier],
+    *,
+    notify: Notify | None = None,
+    on_step: Notify | None = None,
 ) -> Report:
     """Erase the person whom identifiers belong to, for good.
 
@@ -207,7 +216,7 @@ def erase(
 
     """
     files.require_space(settings)
-    session = open_session(settings, notify=notify)
+    session = open_session(settings, notify=notify, on_step=on_step)
     try:
         warehouse = session.warehouse
         erasure, members = _request(warehouse, settings, given)
@@ -222,10 +231,9 @@ def erase(
 def catch_up(session: RunSession) -> list[Report]:
     """Carry out erasures that wait, were cut off by a crash, or were undone by a backup.
 
-    Returns what each did. The caller holds the lock of runs.
+    Returns what each did. The caller holds the lock of runs and has taken the journal over.
     """
     reports = []
-    take_over(session.warehouse, session.settings)
     for erasure in _unfinished(session.warehouse, session.settings):
         session.say(f"erasure {erasure.request_id} is not done in this warehouse: it is done now")
         stale_since = _stale_since(session.warehouse)
@@ -322,24 +330,30 @@ def _carry_out(
                 published = rows.count_published()
                 done.first_event_date = rows.first_event_date()
                 done.rows = rows.remove() | published
+                if done.first_event_date:
+                    # What later dates look back on counts the person where no key tells it.
+                    ledger.mark_unprepared(warehouse, done.first_event_date)
                 _note(warehouse, erasure.request_id, done)
         except _denied(warehouse) as error:
             raise UserError(
                 f"this login may not erase: {' '.join(str(error).split())[:200]}; connect as the "
                 "owner of the database, then run any command again"
             ) from None
-        if published:
+        if catalogs:
+            # Also when no row of it is the person's: a file that began as a copy of an older one
+            # keeps in its free blocks what was replaced.
             session.say("writing the published file anew")
             files.write_published(settings, rows)
         rows.drop()
     files.remove_old_versions(settings)
     session.say("looking through logs")
-    _, done.files = files.scrub_home(settings, names)
+    done.files = scrub_home(settings, names)
+    if settings.postgres_url:
+        scrub_dagster(settings, names)
     if warehouse.target == "duckdb":
         session.say("writing the warehouse anew")
         files.rewrite_warehouse(session, erasure.request_id)
         return done
-    files.scrub_dagster(warehouse, names)
     session.say("writing tables anew")
     done.left = files.rewrite_postgres(warehouse)
     warehouse.execute(

@@ -1,27 +1,24 @@
-"""The files a person leaves traces in: databases written anew, and what lies beside them.
+"""Databases written anew, so that no file of theirs holds what was deleted.
 
 Belongs here: published DuckDB files, the warehouse's own file, Postgres's tables, statistics and
-write-ahead log, logs and storages in the home folder. Which rows are a person's is found in
-``orchestration.erasure_rows``.
+write-ahead log. Which rows are a person's is found in ``orchestration.erasure_rows``; what lies
+beside the databases is the matter of ``orchestration.erasure_traces``.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ingest.door import clean_spool
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import ledger
 from orchestration.erasure_rows import SCHEMAS, PersonRows
-from orchestration.erasure_rules import BLANK
 from orchestration.publish_duckdb import ROW_GROUP_SIZE, VERSION
 from orchestration.session import RunSession
 
@@ -31,15 +28,9 @@ PUBLISHED, CLEAN = "tide_published", "tide_clean"
 #: The warehouse's file as it will be.
 FRESH = "tide_fresh"
 
-#: Folders of the home that the project fills itself; other files are their owners' matter.
-OWN_FOLDERS = ("dagster", "dbt", "logs", "spool")
-
 #: Who waits for the warehouse tries its lock this often; longer than that and no waiter is left
 #: that holds on to the file that was there before.
 HANDOVER_SECONDS = 0.3
-
-#: Larger files beside the warehouse are not looked through.
-LOOKED_THROUGH = 256 << 20
 
 #: Write-ahead log segments that are filled anew at most, 16 MB each.
 SEGMENTS = 256
@@ -154,20 +145,16 @@ def _copy_comments(warehouse: Warehouse) -> None:
         warehouse.execute(f"comment on {kind} {what} is '{text}'")
 
 
-def remove_old_versions(settings: Settings) -> int:
-    """Remove published files that are not the one that readers open now; return how many."""
+def remove_old_versions(settings: Settings) -> None:
+    """Remove published files that are not the one that readers open now."""
     folder = settings.published_path.parent
     if not folder.is_dir():
-        return 0
+        return
     newest = settings.published_path.resolve().name if settings.published_path.exists() else None
-    removed = 0
     for path in folder.iterdir():
-        if VERSION.match(path.name) and path.name != newest:
+        is_old = VERSION.match(path.name) and path.name != newest
+        if is_old or path.name.startswith(".tidemark-"):
             path.unlink()
-            removed += 1
-        elif path.name.startswith(".tidemark-"):
-            path.unlink()
-    return removed
 
 
 # -- the warehouse (DuckDB) ------------------------------------------------------------------------
@@ -295,102 +282,3 @@ def _segments_ahead(warehouse: Warehouse) -> int:
             "and name > pg_walfile_name(pg_current_wal_lsn())"
         )
     )
-
-
-# -- what lies beside ------------------------------------------------------------------------------
-
-
-def scrub_home(settings: Settings, names: Sequence[str]) -> tuple[int, list[str]]:
-    """Take names out of logs and storages that the project writes.
-
-    Returns how many files were changed, and other files in the home folder that hold one.
-    """
-    needles = [name.encode() for name in names if len(name) >= 3]
-    clean_spool(settings.home / "spool")
-    changed, others = 0, []
-    if not needles:
-        return 0, []
-    for path in sorted(settings.home.rglob("*")):
-        place = path.relative_to(settings.home).parts
-        if path.is_symlink() or not path.is_file() or place[0] == "published":
-            continue
-        if len(place) == 1 and path.name.lstrip(".").startswith(settings.warehouse_path.name):
-            continue
-        try:
-            if path.stat().st_size > LOOKED_THROUGH:
-                continue
-            content = path.read_bytes()
-        except OSError:
-            continue
-        if not any(needle in content for needle in needles):
-            continue
-        if place[0] not in OWN_FOLDERS:
-            others.append(str(path))
-        else:
-            changed += 1
-            _scrub(path, content, needles)
-    return changed, others
-
-
-def _scrub(path: Path, content: bytes, needles: Sequence[bytes]) -> None:
-    if content.startswith(b"SQLite format 3"):
-        _scrub_sqlite(path, [needle.decode() for needle in needles])
-        return
-    if path.name.endswith(("-wal", "-shm", "-journal")):
-        # Goes into its database when that is opened, which is in this folder too.
-        base = path.with_name(path.name.rpartition("-")[0])
-        if base.exists():
-            _scrub_sqlite(base, [needle.decode() for needle in needles])
-        return
-    for needle in needles:
-        content = content.replace(needle, BLANK.encode())
-    waiting = path.with_name(f".{path.name}.new")
-    waiting.write_bytes(content)
-    shutil.copymode(path, waiting)
-    waiting.replace(path)
-
-
-def _scrub_sqlite(path: Path, names: Sequence[str]) -> None:
-    with closing(sqlite3.connect(path, timeout=30)) as database:
-        tables = database.execute(
-            "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
-        ).fetchall()
-        for (table,) in tables:
-            for _, column, *_ in database.execute(f'pragma table_info("{table}")').fetchall():
-                for name in names:
-                    database.execute(
-                        f'update "{table}" set "{column}" = replace("{column}", ?, ?) '
-                        f'where typeof("{column}") = \'text\' and instr("{column}", ?) > 0',
-                        (name, BLANK, name),
-                    )
-        database.commit()
-        database.execute("vacuum")
-        database.execute("pragma wal_checkpoint(truncate)")
-
-
-def scrub_dagster(warehouse: Warehouse, names: Sequence[str]) -> int:
-    """Take names out of Dagster's tables on Postgres; return how many cells were changed."""
-    columns = warehouse.execute(
-        "select columns.table_name, columns.column_name from information_schema.columns "
-        "as columns inner join information_schema.tables as tables "
-        "on columns.table_schema = tables.table_schema and columns.table_name = tables.table_name "
-        "where columns.table_schema = 'public' and tables.table_type = 'BASE TABLE' "
-        "and columns.data_type in ('text', 'character varying') and exists ("
-        "select 1 from information_schema.tables as mark where mark.table_schema = 'public' "
-        "and mark.table_name = 'event_logs')"
-    )
-    changed = 0
-    for table, column in columns:
-        for name in names:
-            if len(name) < 3:
-                continue
-            rows = warehouse.execute(
-                f'with scrubbed as (update public."{table}" set "{column}" = '
-                f'replace("{column}", ?, ?) where position(? in "{column}") > 0 returning 1) '
-                "select count(*) from scrubbed",
-                [name, BLANK, name],
-            )
-            changed += int(rows[0][0])
-        if changed:
-            warehouse.execute(f'vacuum (full, analyze) public."{table}"')
-    return changed

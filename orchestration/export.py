@@ -7,16 +7,18 @@ role sees is said by ``orchestration.access.matrix``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from ingest.warehouse import Warehouse
 from orchestration.access.matrix import PEOPLE, read_matrix
 from orchestration.dbt_project import DbtProject
 from orchestration.exports import note_export
+from orchestration.published import open_published
 from orchestration.relations import READERS_SCHEMA, marts
 
 FORMATS = ("csv", "parquet", "json")
@@ -67,8 +69,10 @@ def export_relation(
     waiting = out.with_name(f".{out.name}.new")
     if subject is not None and role is None:
         raise UserError("--subject says whose rows a role sees; name the role with --as")
+    if role is not None:
+        role = role.removeprefix("tidemark_")
     rows_of = _seen_by(settings, name, role, subject) if role is not None else Rows()
-    with _published(settings, name, rows_of) as (connection, table):
+    with _readable(settings, name, rows_of) as (connection, table):
         columns = connection.execute(f"describe select * from {table}").fetchall()
         selected = ", ".join(_expression(c[0], str(c[1]), format) for c in columns)
         try:
@@ -82,12 +86,11 @@ def export_relation(
         finally:
             waiting.unlink(missing_ok=True)
     count = int(rows[0]) if rows else 0
-    note_export(settings, name, rows=count, path=out)
+    note_export(settings, name, rows=count, path=out, role=role)
     return count
 
 
 def _seen_by(settings: Settings, name: str, role: str, subject: str | None) -> Rows:
-    role = role.removeprefix("tidemark_")
     if role not in PEOPLE:
         raise UserError(f"--as is {role!r}; use one of {', '.join(PEOPLE)}")
     relations = marts(DbtProject(settings).manifest)
@@ -133,83 +136,63 @@ def _expression(column: str, kind: str, format: str) -> str:
 
 
 @contextmanager
-def _published(settings: Settings, name: str, rows: Rows) -> Iterator[tuple[Any, str]]:
+def _readable(settings: Settings, name: str, rows: Rows) -> Iterator[tuple[Any, str]]:
     """Give a DuckDB connection and the name under which the rows can be read."""
-    import duckdb
-
-    if settings.target == "duckdb":
-        if not settings.published_path.exists():
-            raise UserError("nothing was published yet; run 'tidemark run' first")
-        connection = duckdb.connect(str(settings.published_path), read_only=True)
-        try:
-            known = connection.execute(
-                "select table_name from information_schema.tables where table_schema = 'marts'"
-            ).fetchall()
-            _check_name(name, [row[0] for row in known])
-            table = f'{READERS_SCHEMA}."{name}"'
-            if rows.values:
-                # A COPY takes no bound values.
-                connection.execute(
-                    f"create temp table relation as select * from {table} where {rows.condition}",
-                    list(rows.values),
-                )
-                table = "relation"
-            elif rows != Rows():
-                table = f"(select * from {table} where {rows.condition})"
-            yield connection, table
-        finally:
-            connection.close()
-        return
-    connection = duckdb.connect(":memory:")
-    try:
-        connection.register("relation", _postgres_table(settings, name, rows))
-        yield connection, "relation"
-    finally:
-        connection.close()
-
-
-def _check_name(name: str, known: list[str]) -> None:
-    if not known:
-        raise UserError("nothing was published yet; run 'tidemark run' first")
-    if name not in known:
-        raise UserError(f"there is no relation {name!r}; there are {', '.join(sorted(known))}")
-
-
-def _postgres_table(settings: Settings, name: str, rows_of: Rows) -> Any:
-    import pyarrow as pa
-
-    from ingest.warehouse import open_warehouse
-
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
+    with open_published(settings) as warehouse:
         known = warehouse.execute(
             "select table_name from information_schema.tables where table_schema = 'marts'"
         )
         _check_name(name, [row[0] for row in known])
-        columns = warehouse.execute(
-            "select column_name, data_type from information_schema.columns "
-            "where table_schema = 'marts' and table_name = ? order by ordinal_position",
-            [name],
-        )
-        schema = pa.schema([(column, _arrow_type(pa, kind)) for column, kind in columns])
-        batches = []
-        with (
-            warehouse.transaction(),
-            warehouse.connection.cursor(name="export") as cursor,
-        ):
-            condition = rows_of.condition.replace("%", "%%").replace("?", "%s")
-            cursor.execute(
-                f'select * from {READERS_SCHEMA}."{name}" where {condition}', list(rows_of.values)
+        if warehouse.target == "postgres":
+            import duckdb
+
+            with closing(duckdb.connect(":memory:")) as connection:
+                connection.register("relation", _postgres_table(warehouse, name, rows))
+                yield connection, "relation"
+            return
+        table = f'{READERS_SCHEMA}."{name}"'
+        if rows.values:
+            # A COPY takes no bound values.
+            warehouse.execute(
+                f"create temp table relation as select * from {table} where {rows.condition}",
+                rows.values,
             )
-            while rows := cursor.fetchmany(BATCH):
-                arrays = [
-                    pa.array(values, type=field.type)
-                    for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-                ]
-                batches.append(pa.record_batch(arrays, schema=schema))
-        return pa.Table.from_batches(batches, schema=schema)
-    finally:
-        warehouse.close()
+            table = "relation"
+        elif rows != Rows():
+            table = f"(select * from {table} where {rows.condition})"
+        yield warehouse.connection, table
+
+
+def _check_name(name: str, known: list[str]) -> None:
+    if name not in known:
+        raise UserError(f"there is no relation {name!r}; there are {', '.join(sorted(known))}")
+
+
+def _postgres_table(warehouse: Warehouse, name: str, rows_of: Rows) -> Any:
+    import pyarrow as pa
+
+    columns = warehouse.execute(
+        "select column_name, data_type from information_schema.columns "
+        "where table_schema = 'marts' and table_name = ? order by ordinal_position",
+        [name],
+    )
+    schema = pa.schema([(column, _arrow_type(pa, kind)) for column, kind in columns])
+    batches = []
+    with (
+        warehouse.transaction(),
+        warehouse.connection.cursor(name="export") as cursor,
+    ):
+        condition = rows_of.condition.replace("%", "%%").replace("?", "%s")
+        cursor.execute(
+            f'select * from {READERS_SCHEMA}."{name}" where {condition}', list(rows_of.values)
+        )
+        while rows := cursor.fetchmany(BATCH):
+            arrays = [
+                pa.array(values, type=field.type)
+                for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+            ]
+            batches.append(pa.record_batch(arrays, schema=schema))
+    return pa.Table.from_batches(batches, schema=schema)
 
 
 def _arrow_type(pa: Any, kind: str) -> Any:

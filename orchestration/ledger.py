@@ -128,12 +128,20 @@ def mark_stale(warehouse: Warehouse, since: date) -> int:
     found = warehouse.value(f"select count(*) from ops.partitions where {dates}", [since])
     # 0 is older than any load and yet says that the date was run before.
     warehouse.execute(f"update ops.partitions set run_loads_through = 0 where {dates}", [since])
+    mark_unprepared(warehouse, since)
+    return int(found)
+
+
+def mark_unprepared(warehouse: Warehouse, since: date) -> None:
+    """Have the next run compute anew what its dates look back on, from a date on.
+
+    No date becomes stale by it, and closed dates stay as they are.
+    """
     warehouse.execute(
         "update ops.partitions set prepared_loads_through = 0 where partition_date >= ? "
         "and prepared_loads_through is not null",
         [since],
     )
-    return int(found)
 
 
 def newest_load(warehouse: Warehouse, *, settled: bool = True) -> int:
@@ -188,6 +196,9 @@ def plan_run(
         span = (max(start or first_event, first_event), end or last_event)
         if span[1] < span[0]:
             raise UserError(f"there is nothing to run up to {span[1]}: events begin {first_event}")
+        # The dates between the last known one and the range are run too: dense tables have no hole.
+        known = max(filter(None, (last_event, ran)))
+        span = (min(span[0], known + timedelta(days=1)), span[1])
     elif stale[0]:
         reason = "stale"
         span = (min(todo), max(last_event, *todo))

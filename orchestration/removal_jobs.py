@@ -56,6 +56,7 @@ def retention(settings: Settings) -> dg.JobDefinition:
                 dry_run=context.op_config["dry_run"],
                 wait_seconds=WAIT_SECONDS,
                 notify=context.log.info,
+                on_step=context.log.info,
             )
         for line in lines(done):
             context.log.info(line)
@@ -82,7 +83,12 @@ def erasure(settings: Settings) -> dg.JobDefinition:
             if context.op_config["dry_run"]:
                 reports = waiting(settings)
             else:
-                reports = finish(settings, wait_seconds=WAIT_SECONDS, notify=context.log.info)
+                reports = finish(
+                    settings,
+                    wait_seconds=WAIT_SECONDS,
+                    notify=context.log.info,
+                    on_step=context.log.info,
+                )
         for report in reports:
             for line in lines(report):
                 context.log.info(line)

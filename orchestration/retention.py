@@ -121,6 +121,7 @@ def retain(
     as_of: date | None = None,
     wait_seconds: float = WAIT_SECONDS,
     notify: Callable[[str], None] | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> Retention:
     """Remove what is too old as of a date (today), or tell what would be removed.
 
@@ -141,7 +142,7 @@ def retain(
         for relation in relations(DbtProject(settings).manifest)
         if relation.layer in ("intermediate", "marts") and not relation.is_view
     ]
-    session = open_session(settings, wait_seconds=wait_seconds, notify=notify)
+    session = open_session(settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step)
     try:
         on = as_of or today
         if dry_run:
@@ -224,7 +225,7 @@ def _horizon(warehouse: Warehouse, cut: date, closed: ledger.ClosedDates | None)
     """Find how far raw events may go: never what a date needs that was not run and published."""
     since = closed.before if closed else LONG_AGO
     waiting = warehouse.execute(
-        "select partition_date, stale or prepared_stale, checked from ops.partition_state "
+        "select partition_date, stale, checked, published from ops.partition_state "
         "where partition_date >= ? and partition_date < ? "
         "and (stale or prepared_stale or not checked or not published) "
         "order by partition_date limit 1",
@@ -233,9 +234,12 @@ def _horizon(warehouse: Warehouse, cut: date, closed: ledger.ClosedDates | None)
     last = warehouse.value("select max(partition_date) from ops.partitions")
     before, less = min(cut, last + timedelta(days=1) if last else LONG_AGO), None
     if waiting:
-        before, stale, checked = waiting[0]
-        state = "is stale" if stale else "was not published" if checked else "was not checked"
-        less = f"held back: {before} {state}; run 'tidemark run'"
+        before, stale, checked, published = waiting[0]
+        if stale or not checked or not published:
+            state = "is stale" if stale else "was not published" if checked else "was not checked"
+            less = f"held back: {before} {state}; run 'tidemark run'"
+        else:
+            less = f"held back: {before} waits for the next run, which leaves out who was erased"
     if warehouse.target == "postgres" and _splits_a_month(warehouse, before):
         less = less or f"{before.replace(day=1)} on goes with the rest of its month"
         before = before.replace(day=1)

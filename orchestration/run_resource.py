@@ -39,8 +39,9 @@ class RunHandle:
     def step(self, context: Any) -> Iterator[RunSession]:
         """Enter a step: the session, begun; what goes wrong is remembered for the ledger."""
         try:
+            teller = _teller(context)
             session = current_session() or open_session(
-                self.settings, wait_seconds=WAIT_SECONDS, notify=_teller(context)
+                self.settings, wait_seconds=WAIT_SECONDS, notify=teller, on_step=teller
             )
         except WarehouseBusy as error:
             raise dg.RetryRequested(max_retries=3, seconds_to_wait=60) from error

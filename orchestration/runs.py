@@ -56,6 +56,7 @@ def run(
     full_refresh: bool = False,
     wait_seconds: float = WAIT_SECONDS,
     notify: Notify | None = None,
+    on_step: Notify | None = None,
     on_progress: Progress | None = None,
 ) -> RunSummary:
     """Run what is stale, or a range; publish it when every blocking check passed.
@@ -66,7 +67,7 @@ def run(
 
     """
     began = time.monotonic()
-    session = open_session(settings, wait_seconds=wait_seconds, notify=notify)
+    session = open_session(settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step)
     session.on_progress = on_progress
     try:
         plan = ledger.plan_run(session.warehouse, start, end, full_refresh=full_refresh)

@@ -30,6 +30,7 @@ class RunSession:
     settings: Settings
     warehouse: Warehouse
     notify: Callable[[str], None] | None = None
+    on_step: Callable[[str], None] | None = None
     on_progress: Callable[[int, int, str], None] | None = None
     plan: RunPlan | None = None
     run_id: str | None = None
@@ -68,10 +69,15 @@ class RunSession:
         self.checks = [c for c in self.checks if (c.relation, c.check) not in again] + checks
         ledger.record_checks(self.warehouse, self.run_id, checks)
 
-    def say(self, text: str) -> None:
-        """Tell the person who is waiting."""
+    def note(self, text: str) -> None:
+        """Tell what was changed, or could not be done: a person should know it."""
         if self.notify:
             self.notify(text)
+
+    def say(self, text: str) -> None:
+        """Tell the person who is waiting what is being done."""
+        if self.on_step:
+            self.on_step(text)
 
     def progress(self, done: int, total: int, name: str) -> None:
         """Tell how many nodes of dbt are done."""
@@ -124,10 +130,12 @@ def open_session(
     *,
     wait_seconds: float = WAIT_SECONDS,
     notify: Callable[[str], None] | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> RunSession:
     """Take the lock of runs, end what was killed, bring event dates to the business time zone.
 
     Erasures that wait, were cut off, or were undone by an older backup are carried out first.
+    ``notify`` gets what a person should know, ``on_step`` what is being done.
 
     Raises:
         WarehouseBusy: another run did not end within ``wait_seconds``.
@@ -145,7 +153,7 @@ def open_session(
     except BaseException:
         warehouse.close()
         raise
-    _current = session = RunSession(settings, warehouse, notify)
+    _current = session = RunSession(settings, warehouse, notify, on_step)
     try:
         if take_over(warehouse, settings):
             from orchestration.erasure import catch_up

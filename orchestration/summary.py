@@ -5,7 +5,7 @@ Reads what readers read: only published marts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,27 +27,30 @@ HISTORY = 28
 
 @dataclass(frozen=True)
 class Figure:
-    """One headline: what it is called, how it is computed over days, and which way is good."""
+    """One headline: what it is called, what is added up, and which way is good.
+
+    ``sql`` and ``per`` are aggregates of a day. Over days both are added up, then divided, so that
+    a day counts by its numbers; without ``per`` the sum is shown.
+    """
 
     label: str
     relation: str
     sql: str
+    per: str | None = None
     unit: str = "count"
-    over: str = "sum"
     date_column: str = "metric_date"
     good: str = "up"
 
 
 FIGURES = (
-    Figure("active users a day", "metrics_daily_engagement", "max(daily_active_users)", over="avg"),
+    Figure("active users a day", "metrics_daily_engagement", "max(daily_active_users)", per="1"),
     Figure("new users", "metrics_daily_engagement", "max(new_users)"),
     Figure("sessions", "metrics_daily_sessions", "sum(sessions)"),
     Figure("orders created", "metrics_daily_fulfillment", "sum(orders_created)"),
     Figure("orders completed", "metrics_daily_fulfillment", "sum(orders_completed)"),
     Figure(
         "approval rate", "metrics_daily_fulfillment",
-        "1.0 * sum(decisions_approved) / nullif(sum(decisions_approved + decisions_rejected), 0)",
-        unit="rate", over="avg",
+        "sum(decisions_approved)", per="sum(decisions_approved + decisions_rejected)", unit="rate",
     ),
     Figure(
         "gross payments, USD", "metrics_daily_payments",
@@ -55,17 +58,16 @@ FIGURES = (
     ),
     Figure(
         "payment success", "metrics_daily_payments",
-        "1.0 * sum(payments_succeeded) / nullif(sum(payments_attempted), 0)", unit="rate",
-        over="avg",
+        "sum(payments_succeeded)", per="sum(payments_attempted)", unit="rate",
     ),
     Figure(
         "calls answered", "metrics_daily_calls",
-        "1.0 * sum(calls_answered) / nullif(sum(calls_attempted), 0)", unit="rate", over="avg",
+        "sum(calls_answered)", per="sum(calls_attempted)", unit="rate",
     ),
     Figure("messages sent", "metrics_daily_messaging", "sum(messages_sent)"),
     Figure(
-        "advisor health score", "advisor_health_scores", "avg(health_score)", unit="number",
-        over="avg", date_column="as_of_date",
+        "advisor health score", "advisor_health_scores", "sum(health_score)", per="count(*)",
+        unit="number", date_column="as_of_date",
     ),
     Figure("alerts", "alerts", "count(*)", good="down"),
 )  # fmt: skip
@@ -151,23 +153,33 @@ def summary_lines(settings: Settings) -> list[str]:
     return lines
 
 
-def _series(warehouse: Any, figure: Figure, last: date) -> dict[date, float]:
+#: What a day adds to a figure: to what is shown, and to what that is divided by.
+Parts = tuple[float, float]
+
+
+def _series(warehouse: Any, figure: Figure, last: date) -> dict[date, Parts]:
     since = last - timedelta(days=HISTORY - 1)
     column = figure.date_column
     rows = warehouse.execute(
-        f"select {column}, cast({figure.sql} as double precision) "
+        f"select {column}, cast({figure.sql} as double precision), "
+        f"cast({figure.per or 1} as double precision) "
         f'from marts."{figure.relation}" where {column} between ? and ? group by {column}',
         [since, last],
     )
-    return {day: value for day, value in rows if value is not None}
+    return {day: (value, per) for day, value, per in rows if value is not None and per is not None}
 
 
-def _total(figure: Figure, series: dict[date, float], last: date) -> float | None:
+def _over(figure: Figure, parts: Sequence[Parts]) -> float | None:
+    """Return a figure over some days; None when there is nothing to divide by."""
+    value, per = (sum(part[n] for part in parts) for n in range(2))
+    if figure.per is None:
+        return value
+    return value / per if per else None
+
+
+def _total(figure: Figure, series: Mapping[date, Parts], last: date) -> float | None:
     days = [last - timedelta(days=n) for n in range(DAYS)]
-    values = [series[day] for day in days if day in series]
-    if figure.over == "sum":
-        return sum(values) if series else None
-    return sum(values) / len(values) if values else None
+    return _over(figure, [series[day] for day in days if day in series]) if series else None
 
 
 def _figures(warehouse: Any, last: date) -> list[str]:
@@ -182,8 +194,7 @@ def _figures(warehouse: Any, last: date) -> list[str]:
         whole = min(series) <= last - timedelta(days=2 * DAYS - 1)
         before = _total(figure, series, last - timedelta(days=DAYS)) if whole else None
         days = [last - timedelta(days=n) for n in reversed(range(HISTORY))]
-        gap = 0.0 if figure.over == "sum" else None
-        spark = sparkline([series.get(day, gap) for day in days])
+        spark = sparkline([_over(figure, [series[d]] if d in series else []) for d in days])
         rows.append([figure.label, _shown(figure, now), _change(figure, now, before), spark])
     return table(rows, ["", f"last {DAYS} days", "change", f"last {HISTORY} days"])
 
@@ -217,18 +228,18 @@ def _change(figure: Figure, now: float, before: float | None) -> str:
 def _advisors(warehouse: Any, last: date) -> list[str]:
     if not warehouse.relation_exists("marts", "advisor_health_scores"):
         return []
-    rows = warehouse.execute(
-        "select category, count(*) from marts.advisor_health_scores where as_of_date = ? "
-        "group by category",
-        [last],
+    # Which categories there are, and their order, is reference data: the scores tell it.
+    counts = warehouse.execute(
+        "select category, sum(case when as_of_date = ? then 1 else 0 end) "
+        "from marts.advisor_health_scores where as_of_date between ? and ? "
+        "group by category order by max(health_score) desc, category",
+        [last, last - timedelta(days=HISTORY - 1), last],
     )
-    counts = dict(rows)
-    if not counts:
+    total = sum(number for _, number in counts)
+    if not total:
         return []
-    total = sum(counts.values())
     lines = ["", f"advisors by health ({total})"]
-    for name in ("exceptional", "excellent", "good", "needs_attention", "critical"):
-        number = counts.get(name, 0)
+    for name, number in counts:
         bar = "█" * round(30 * number / total)
         lines.append(f"  {name.replace('_', ' '):<16} {number:>5,}  {bar}")
     return lines

@@ -24,11 +24,11 @@ HOST = "127.0.0.1"
 GRACE_SECONDS = 15.0
 
 
-def serve(settings: Settings, *, port: int, read_only: bool, notify: Callable[[str], None]) -> int:
-    """Run webserver and daemon until one ends or a signal comes; return the exit code.
+def serve(settings: Settings, *, port: int, read_only: bool, notify: Callable[[str], None]) -> None:
+    """Run webserver and daemon until a signal comes; a read-only page starts and changes nothing.
 
     Raises:
-        UserError: the port is taken.
+        UserError: the port is taken, or one of them ended by itself.
 
     """
     from orchestration.dbt_project import DbtProject
@@ -60,7 +60,6 @@ def serve(settings: Settings, *, port: int, read_only: bool, notify: Callable[[s
                 logs = settings.home / "logs"
                 raise UserError(f"a part of Dagster ended by itself; its log is in {logs}")
             time.sleep(0.2)
-        return 0
     finally:
         _stop(children)
 

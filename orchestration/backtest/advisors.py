@@ -196,7 +196,7 @@ def _make(
     from orchestration import runs
 
     simulation = make_company(settings, days=days, size=size, seed=seed, notify=notify)
-    summary = runs.run(settings, notify=notify)
+    summary = runs.run(settings, notify=notify, on_step=notify)
     if summary.status != "succeeded":
         raise UserError(f"the run of the backtest ended {summary.status}: {summary.error}")
     return {
