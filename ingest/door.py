@@ -199,8 +199,7 @@ def _load_all(
     on_result: Callable[[LoadResult], None] | None,
 ) -> list[LoadResult]:
     results = []
-    warehouse = open_warehouse(settings, notify=notify)
-    try:
+    with open_warehouse(settings, notify=notify) as warehouse:
         ensure_timezone(warehouse, settings.timezone, notify=notify)
         take_over(warehouse, settings)
         register_versions(warehouse)
@@ -210,6 +209,4 @@ def _load_all(
                     results.append(result)
                     if on_result:
                         on_result(result)
-    finally:
-        warehouse.close()
     return results

@@ -144,13 +144,10 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
         UserError: one of the numbers is not open; then nothing is replayed.
 
     """
-    warehouse = open_warehouse(settings)
-    try:
+    with open_warehouse(settings) as warehouse:
         take_over(warehouse, settings)
         with closing(Loader(warehouse, settings, mapping={})) as loader, loader.load_transaction():
             return _replay(loader, selection)
-    finally:
-        warehouse.close()
 
 
 def _replay(loader: Loader, selection: Selection) -> ReplayResult:

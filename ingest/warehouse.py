@@ -99,6 +99,14 @@ class Warehouse:
         )
         return bool(self.execute(sql, [schema, name]))
 
+    def __enter__(self) -> Warehouse:
+        """Be closed at the end of a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
     def close(self) -> None:
         """Let go of the connection and, on DuckDB, of the file's lock."""
         self.connection.close()

@@ -111,13 +111,9 @@ def publish(quiet: Quiet = False) -> None:
     from orchestration.session import open_session
 
     console = Console(quiet=quiet)
-    with console.working() as notify:
-        session = open_session(load_settings(), notify=notify)
-        try:
-            publication = runs.publish_now(session)
-            restated = in_words(session.warehouse, publication.publication_id)
-        finally:
-            session.close()
+    with console.working() as notify, open_session(load_settings(), notify=notify) as session:
+        publication = runs.publish_now(session)
+        restated = in_words(session.warehouse, publication.publication_id)
     console.line(
         f"publication {publication.publication_id}: {publication.relations} relations, data "
         f"through {publication.data_through}, {publication.location}"

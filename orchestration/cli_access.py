@@ -28,15 +28,12 @@ def migrate(
     with console.working() as notify:
         project = DbtProject(settings)
         manifest = project.manifest
-        session = open_session(settings, notify=notify)
-        try:
+        with open_session(settings, notify=notify) as session:
             if check:
                 found = access.check(settings, session.warehouse, marts(manifest))
                 texts = [difference.text for difference in found]
             else:
                 texts = access.settle(session, manifest)
-        finally:
-            session.close()
     for text in texts:
         console.line(text)
     if not texts:

@@ -103,11 +103,8 @@ def _finish_erasures(notify: Callable[[str], None]) -> None:
     from ingest.warehouse import open_warehouse
     from orchestration.session import open_session
 
-    warehouse = open_warehouse(settings, read_only=True, notify=notify)
-    try:
+    with open_warehouse(settings, read_only=True, notify=notify) as warehouse:
         due = warehouse.value("select count(*) from ops.erasures where finished_at is null")
-    finally:
-        warehouse.close()
     if not due:
         return
     try:
@@ -164,14 +161,11 @@ def list_(
     from ingest.warehouse import open_warehouse
 
     chosen = Selection(reason_code=reason, load_id=load)
-    warehouse = open_warehouse(load_settings(), read_only=True)
-    try:
+    with open_warehouse(load_settings(), read_only=True) as warehouse:
         shown = limit if limit or as_json else LISTED
         found = list_rejections(warehouse, chosen, limit=shown)
         fitting = count_rejections(warehouse, chosen)
         everything = count_rejections(warehouse, Selection())
-    finally:
-        warehouse.close()
     console = Console()
     if as_json:
         console.data(found)
@@ -203,11 +197,8 @@ def show(number: Number) -> None:
     from ingest.quarantine import show_rejection
     from ingest.warehouse import open_warehouse
 
-    warehouse = open_warehouse(load_settings(), read_only=True)
-    try:
+    with open_warehouse(load_settings(), read_only=True) as warehouse:
         Console().data(show_rejection(warehouse, number))
-    finally:
-        warehouse.close()
 
 
 @quarantine.command()
@@ -236,9 +227,6 @@ def discard(
 
     if not numbers and reason is None and load is None:
         raise UserError("say which: numbers from 'tidemark quarantine list', --reason or --load")
-    warehouse = open_warehouse(load_settings())
-    try:
+    with open_warehouse(load_settings()) as warehouse:
         count = door.discard(warehouse, door.Selection(tuple(numbers or ()), reason, load))
-    finally:
-        warehouse.close()
     Console(quiet=quiet).line(f"{count:,} discarded")

@@ -88,12 +88,9 @@ def _warehouse(settings: Settings) -> str:
 
     if settings.target == "duckdb" and not settings.warehouse_path.exists():
         return "none yet; 'tidemark ingest PATH' makes it"
-    warehouse = open_warehouse(settings, wait_seconds=2.0, read_only=True)
-    try:
+    with open_warehouse(settings, wait_seconds=2.0, read_only=True) as warehouse:
         version = warehouse.value("select version()")
         return f"{settings.target} {str(version).split(' on ')[0]} answers"
-    finally:
-        warehouse.close()
 
 
 def _contracts(_: Settings) -> str:
@@ -123,11 +120,8 @@ def _access(settings: Settings) -> str:
 
     if settings.target == "duckdb":
         return "DuckDB has no roles; 'tidemark export --as ROLE' cuts files to what a role sees"
-    warehouse = open_warehouse(settings, wait_seconds=2.0, read_only=True)
-    try:
+    with open_warehouse(settings, wait_seconds=2.0, read_only=True) as warehouse:
         found = check(settings, warehouse, marts(DbtProject(settings).manifest))
-    finally:
-        warehouse.close()
     if found:
         raise _Fault(f"{found[0].text}, {len(found)} differences; run 'tidemark migrate'")
     return "roles, policies and grants are as the matrix says"

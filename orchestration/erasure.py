@@ -128,15 +128,14 @@ def preview(settings: Settings, given: Sequence[Identifier]) -> Report:
         WarehouseError: there is no warehouse yet.
 
     """
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
-        with files.published_attached(settings, warehouse) as catalogs:
-            rows = _rows_of(warehouse, secrets.token_hex(16), given, catalogs)
-            members = rows.members() | expanded(given)
-            rows = _rows_of(warehouse, rows.salt, members, catalogs)
-            return _found(settings, rows, None)
-    finally:
-        warehouse.close()
+    with (
+        open_warehouse(settings, read_only=True) as warehouse,
+        files.published_attached(settings, warehouse) as catalogs,
+    ):
+        rows = _rows_of(warehouse, secrets.token_hex(16), given, catalogs)
+        members = rows.members() | expanded(given)
+        rows = _rows_of(warehouse, rows.salt, members, catalogs)
+        return _found(settings, rows, None)
 
 
 def ask(settings: Settings, given: Sequence[Identifier]) -> Report:
@@ -148,16 +147,13 @@ def ask(settings: Settings, given: Sequence[Identifier]) -> Report:
         WarehouseBusy: a run or a load did not end in time.
 
     """
-    warehouse = open_warehouse(settings)
-    try:
+    with open_warehouse(settings) as warehouse:
         erasure, members = _request(warehouse, settings, given)
         with files.published_attached(settings, warehouse) as catalogs:
             rows = _rows_of(warehouse, erasure.salt, members, catalogs)
             report = _found(settings, rows, erasure.request_id)
         write_journal(settings, erasure)
         return report
-    finally:
-        warehouse.close()
 
 
 def waiting(settings: Settings) -> list[Report]:
@@ -167,8 +163,7 @@ def waiting(settings: Settings) -> list[Report]:
         WarehouseError: there is no warehouse yet.
 
     """
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
+    with open_warehouse(settings, read_only=True) as warehouse:
         erasures = _unfinished(warehouse, settings)
         with files.published_attached(settings, warehouse) as catalogs:
             reports = []
@@ -176,8 +171,6 @@ def waiting(settings: Settings) -> list[Report]:
                 rows = PersonRows(warehouse, each.salt, frozenset(each.tombstones), catalogs)
                 reports.append(_found(settings, rows, each.request_id))
             return reports
-    finally:
-        warehouse.close()
 
 
 def finish(
@@ -216,16 +209,13 @@ def erase(
 
     """
     files.require_space(settings)
-    session = open_session(settings, notify=notify, on_step=on_step)
-    try:
+    with open_session(settings, notify=notify, on_step=on_step) as session:
         warehouse = session.warehouse
         erasure, members = _request(warehouse, settings, given)
         stale_since = _stale_since(warehouse)
         write_journal(settings, erasure)
         done = _carry_out(session, erasure, members, known=False)
         return _report(settings, erasure, done, stale_since)
-    finally:
-        session.close()
 
 
 def catch_up(session: RunSession) -> list[Report]:

@@ -128,8 +128,7 @@ def explain(settings: Settings, identifier: str) -> list[Explanation]:
 
     """
     values = [identifier, *(Pseudonyms(key).of(identifier) for key in settings.hash_keys)]
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
+    with open_warehouse(settings, read_only=True) as warehouse:
         tables = _Tables(warehouse)
         found = tables.keys_of(sorted(set(values)))
         if not found:
@@ -138,17 +137,12 @@ def explain(settings: Settings, identifier: str) -> list[Explanation]:
                 "'tidemark status' names the dates that are stale"
             )
         return [tables.explanation(key, person_id) for key, person_id in found]
-    finally:
-        warehouse.close()
 
 
 def list_conflicts(settings: Settings) -> list[Conflict]:
     """Return the identifiers that join nobody, the most shared ones first."""
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
+    with open_warehouse(settings, read_only=True) as warehouse:
         return _Tables(warehouse).conflicts()
-    finally:
-        warehouse.close()
 
 
 def revoke(
@@ -166,11 +160,8 @@ def revoke(
     """
     from orchestration.session import open_session
 
-    session = open_session(settings, notify=notify)
-    try:
+    with open_session(settings, notify=notify) as session:
         return _revoke(session.warehouse, event_id.strip().lower(), reason)
-    finally:
-        session.close()
 
 
 def _revoke(warehouse: Warehouse, event_id: str, reason: str) -> Revocation:

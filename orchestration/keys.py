@@ -107,11 +107,8 @@ def staff_unseen(settings: Settings, version: str) -> int:
     """
     if settings.target == "duckdb" and not settings.warehouse_path.exists():
         return 0
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
+    with open_warehouse(settings, read_only=True) as warehouse:
         return _unseen(warehouse, version)
-    finally:
-        warehouse.close()
 
 
 def _unseen(warehouse: Warehouse, version: str) -> int:

@@ -142,8 +142,9 @@ def retain(
         for relation in relations(DbtProject(settings).manifest)
         if relation.layer in ("intermediate", "marts") and not relation.is_view
     ]
-    session = open_session(settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step)
-    try:
+    with open_session(
+        settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step
+    ) as session:
         on = as_of or today
         if dry_run:
             parts = _parts(session.warehouse, kept, tables, on)
@@ -152,8 +153,6 @@ def retain(
         session.say("removing what is too old")
         removals = _remove(session.warehouse, kept, tables, on)
         return _publish(session, _report(session.warehouse, removals, on, dry_run=False))
-    finally:
-        session.close()
 
 
 def kept_days(settings: Settings) -> dict[str, int | None]:

@@ -67,9 +67,10 @@ def run(
 
     """
     began = time.monotonic()
-    session = open_session(settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step)
-    session.on_progress = on_progress
-    try:
+    with open_session(
+        settings, wait_seconds=wait_seconds, notify=notify, on_step=on_step
+    ) as session:
+        session.on_progress = on_progress
         plan = ledger.plan_run(session.warehouse, start, end, full_refresh=full_refresh)
         if plan is None:
             return _nothing_to_run(session, began)
@@ -90,8 +91,6 @@ def run(
             restated=_restated(session, session.publication),
             error=session.error,
         )
-    finally:
-        session.close()
 
 
 def _check_end(settings: Settings, plan: RunPlan) -> None:

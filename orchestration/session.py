@@ -98,6 +98,14 @@ class RunSession:
         # Only now: what could not be written is written by the next call.
         self.finished = status
 
+    def __enter__(self) -> RunSession:
+        """Be closed at the end of a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
     def close(self) -> None:
         """Finish what was not finished and let the next run have the warehouse."""
         global _current

@@ -25,8 +25,7 @@ def status(settings: Settings) -> dict[str, Any]:
         WarehouseError: there is no warehouse yet.
 
     """
-    warehouse = open_warehouse(settings, wait_seconds=WAIT_SECONDS, read_only=True)
-    try:
+    with open_warehouse(settings, wait_seconds=WAIT_SECONDS, read_only=True) as warehouse:
         if not warehouse.relation_exists("ops", "partition_state"):
             from ingest.warehouse import WarehouseError
 
@@ -46,8 +45,6 @@ def status(settings: Settings) -> dict[str, Any]:
             "drift": _drift(warehouse),
             "retention": _retention(warehouse),
         }
-    finally:
-        warehouse.close()
 
 
 def _location(settings: Settings) -> str:

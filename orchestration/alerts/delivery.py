@@ -266,11 +266,8 @@ def hand_over(
     published = published_episodes(settings)
     if unbooked:
         _write(settings, unbooked, {})
-    warehouse = open_warehouse(settings, wait_seconds=GLANCE_SECONDS, read_only=True)
-    try:
+    with open_warehouse(settings, wait_seconds=GLANCE_SECONDS, read_only=True) as warehouse:
         books = read_books(warehouse, [channel.name for channel in told])
-    finally:
-        warehouse.close()
     outcomes: list[Outcome] = []
     complete: dict[str, tuple[int, date]] = {}
     delivered = left = 0
@@ -295,11 +292,8 @@ def hand_over(
 def _write(
     settings: Settings, outcomes: Sequence[Outcome], complete: Mapping[str, tuple[int, date]]
 ) -> None:
-    warehouse = open_warehouse(settings, wait_seconds=WAIT_SECONDS)
-    try:
+    with open_warehouse(settings, wait_seconds=WAIT_SECONDS) as warehouse:
         write_books(warehouse, outcomes, complete)
-    finally:
-        warehouse.close()
 
 
 # -- the sensor ------------------------------------------------------------------------------------

@@ -269,11 +269,8 @@ def _sample(settings: Settings, *, dates: Sequence[date], horizon: int) -> tuple
     from ingest.warehouse import open_warehouse
 
     truth = str(settings.home / "simulation" / "truth" / "advisors.parquet")
-    warehouse = open_warehouse(settings, read_only=True)
-    try:
+    with open_warehouse(settings, read_only=True) as warehouse:
         rows = warehouse.records(SAMPLE, [truth, [str(day) for day in dates], horizon])
-    finally:
-        warehouse.close()
     scored = [row for row in rows if row["health_score"] is not None]
 
     def column(name: str) -> Floats:

@@ -178,12 +178,9 @@ def backtest_customers(
         else:
             load(own, events, notify=notify)
             facts["source"] = events.name
-        warehouse = open_warehouse(own, read_only=True)
-        try:
+        with open_warehouse(own, read_only=True) as warehouse:
             first, last = ledger.event_span(warehouse)
             count = int(warehouse.value("select count(*) from raw.events"))
-        finally:
-            warehouse.close()
         if first is None or last is None:
             raise UserError(f"{events} holds no event that was accepted; nothing can be judged")
         project = DbtProject(own)
@@ -246,11 +243,8 @@ def _sample(
         notify(f"judging {day}")
         # The model reads nothing after the date it is run for: this is what was shown on it.
         _build(project, Window(day, day, day, MANY_LOADS), MODEL)
-        warehouse = open_warehouse(project.settings, read_only=True)
-        try:
+        with open_warehouse(project.settings, read_only=True) as warehouse:
             found = warehouse.records(CUSTOMERS, [day, day + timedelta(days=horizon)])
-        finally:
-            warehouse.close()
         contacts, tenure, recency = (
             np.array([row[name] for row in found], float)
             for name in ("contact_days", "days_since_first_contact", "days_since_last_contact")
