@@ -1,7 +1,7 @@
 """Tombstones: salted hashes of erased persons, and the door's refusal of what these did before.
 
 Belongs here: the hash, the journal beside the warehouse, and what the door asks of both. Finding a
-person and removing what is there belongs in ``orchestration.erasure``.
+person and removing what is there belongs in ``orchestration.erasure.requests``.
 """
 
 from __future__ import annotations

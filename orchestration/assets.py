@@ -14,7 +14,7 @@ from orchestration.access.migrate import role_of, settle
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import BuildResult, NodeResult
 from orchestration.ledger import CheckRecord
-from orchestration.publish import publish
+from orchestration.publication.gate import publish
 from orchestration.relations import Relation, marts, relations
 from orchestration.run_resource import RETRY, RunHandle
 from orchestration.session import RunSession, refusal

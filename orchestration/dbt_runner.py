@@ -14,14 +14,11 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ingest.errors import UserError
-from ingest.settings import Settings
 from orchestration.dbt_project import DbtProject, environment_set
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
-
-    from ingest.warehouse import Warehouse
 
 #: Nothing on the console, and the log file is written by ``_log_file``: dbt's own formats every
 #: debug event before it throws it away, which is a twentieth of a build.
@@ -101,7 +98,7 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
-def _invoke(
+def invoke(
     project: DbtProject,
     arguments: Sequence[str],
     *,
@@ -110,6 +107,10 @@ def _invoke(
     role: str | None = None,
     on_event: Callable[[Any], None] | None = None,
 ) -> dbtRunnerResult:
+    """Run a dbt command with the project's environment; on Postgres as ``role``, else the login.
+
+    ``quiet`` keeps it off the console and writes its log file; ``on_event`` gets dbt's events.
+    """
     from dbt.cli.main import dbtRunner
 
     callbacks = [on_event] if on_event else []
@@ -158,7 +159,7 @@ def parse(project: DbtProject) -> None:
         UserError: the project has an error; the message is dbt's.
 
     """
-    result = _invoke(project, ["parse", "--no-partial-parse", *project.arguments()], quiet=True)
+    result = invoke(project, ["parse", "--no-partial-parse", *project.arguments()], quiet=True)
     if not result.success:
         raise UserError(f"the dbt project cannot be parsed: {one_line(result.exception)}")
 
@@ -197,9 +198,7 @@ def build(
         *(["--select", *select, "--indirect-selection", "cautious"] if select else []),
     ]  # fmt: skip
     manifest = load_manifest(project)
-    result = _invoke(
-        project, arguments, quiet=True, manifest=manifest, role=role, on_event=on_event
-    )
+    result = invoke(project, arguments, quiet=True, manifest=manifest, role=role, on_event=on_event)
     runs = getattr(result.result, "results", None)
     if runs is None:
         return BuildResult((), one_line(result.exception or "dbt did not start"))
@@ -217,55 +216,3 @@ def _node_result(run: Any) -> NodeResult:
         message=one_line(run.message or ""),
         seconds=float(run.execution_time or 0),
     )
-
-
-#: Commands that do not touch the warehouse.
-WITHOUT_WAREHOUSE = ("parse", "ls", "list", "clean", "deps")
-
-#: Commands that write tables, for all time unless their vars say otherwise.
-REBUILDING = ("build", "run", "retry", "clone")
-
-
-def pass_through(
-    settings: Settings, arguments: Sequence[str], *, notify: Callable[[str], None]
-) -> int:
-    """Run any dbt command with the project's environment and return its exit code.
-
-    A command that touches the warehouse holds the lock of runs.
-    """
-    from orchestration.access.migrate import role_of, settle
-    from orchestration.session import open_session
-
-    project = DbtProject(settings)
-    project.ensure_manifest()
-    command = next((word for word in arguments if not word.startswith("-")), None)
-    if command is None or "--help" in arguments:
-        return 0 if _invoke(project, [*arguments] or ["--help"]).success else 1
-    if command in WITHOUT_WAREHOUSE:
-        session = None
-    else:
-        session = open_session(settings, notify=notify)
-    try:
-        if session is not None:
-            if command in REBUILDING:
-                _refuse_closed(session.warehouse, command)
-            settle(session, project.manifest)
-        result = _invoke(
-            project, [*arguments, *project.arguments()], role=role_of(settings) if session else None
-        )
-    finally:
-        if session is not None:
-            session.close()
-    if result.exception:
-        raise UserError(f"dbt: {one_line(result.exception)}")
-    return 0 if result.success else 1
-
-
-def _refuse_closed(warehouse: Warehouse, command: str) -> None:
-    from orchestration.ledger import closed_dates
-
-    closed = closed_dates(warehouse)
-    if closed:
-        raise UserError(
-            f"dbt {command} could empty {closed}; use 'tidemark run', which leaves them alone"
-        )

@@ -18,7 +18,7 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse
 from orchestration.dbt_project import seed_rows
-from orchestration.published import open_published, require
+from orchestration.publication.opened import open_published, require
 
 #: Fewer characters of an id would fit too many advisors.
 SHORTEST_PREFIX = 6

@@ -18,7 +18,7 @@ from ingest.warehouse import Warehouse
 from orchestration.access.matrix import PEOPLE, read_matrix
 from orchestration.dbt_project import DbtProject
 from orchestration.exports import note_export
-from orchestration.published import open_published
+from orchestration.publication.opened import open_published
 from orchestration.relations import READERS_SCHEMA, marts
 
 FORMATS = ("csv", "parquet", "json")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ingest.settings import Settings
 from orchestration import ledger
-from orchestration.erasure_rules import holds_persons
+from orchestration.erasure.rules import holds_persons
 
 EXPORTS = "exports.ndjson"
 

@@ -16,8 +16,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError, open_warehouse
-from orchestration import ledger, publish
+from orchestration import ledger
 from orchestration.partitions import GLANCE_SECONDS, last_partition, range_tags
+from orchestration.publication import gate
 
 #: A failed step is tried again by its own policy; only a run whose process died is started anew.
 JOB_TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
@@ -223,7 +224,7 @@ def _situation(warehouse: Warehouse, sunday: date) -> Situation:
         # Before the first event there is nothing to run.
         and not (first and day < first)
     ]
-    newest = publish.newest_publication(warehouse)
+    newest = gate.newest_publication(warehouse)
     return Situation(
         stale=stale,
         reason=plan.reason if plan else "",

@@ -1,7 +1,7 @@
 """Retention: what is older than reference data `retention` lets it be goes, for good.
 
 Belongs here: what goes, what stays because something needs it, and removing it in one transaction.
-How it is shown belongs in ``orchestration.cli_retention``, when it is done in
+How it is shown belongs in ``orchestration.cli.retention``, when it is done in
 ``orchestration.removal_jobs``; what closed dates mean for runs in ``orchestration.ledger``.
 """
 
@@ -24,7 +24,7 @@ from orchestration.relations import Relation, relations
 from orchestration.session import RunSession, open_session
 
 if TYPE_CHECKING:
-    from orchestration.publish import Publication
+    from orchestration.publication.gate import Publication
 
 #: Farther than any date looks back on a table that retention may shorten: conversions are credited
 #: to sessions of up to 366 days before them.
@@ -369,7 +369,7 @@ def _remove_at_once(
 ) -> list[Removal]:
     with warehouse.transaction():
         if warehouse.target == "postgres":
-            from orchestration.publish_postgres import PUBLISH_LOCK
+            from orchestration.publication.postgres_tables import PUBLISH_LOCK
 
             warehouse.execute(f"set local lock_timeout to '{LOCK_SECONDS}s'")
             # No load is in flight, so that none slips in behind the horizon.

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import WAIT_SECONDS
-from orchestration import ledger, publish
+from orchestration import ledger
 from orchestration.dbt_project import DbtProject
 from orchestration.ledger import CheckRecord, RunPlan
-from orchestration.publish import Publication
+from orchestration.publication import gate
+from orchestration.publication.gate import Publication
+from orchestration.publication.restatements_shown import in_words
 from orchestration.relations import marts
-from orchestration.restatements_shown import in_words
 from orchestration.session import RunSession, open_session
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(
             plan=plan,
             rows=session.rows,
             checks=tuple(session.checks),
-            publication=publish.newest_publication(session.warehouse),
+            publication=gate.newest_publication(session.warehouse),
             restated=_restated(session, session.publication),
             error=session.error,
         )
@@ -102,8 +103,8 @@ def _check_end(settings: Settings, plan: RunPlan) -> None:
 
 
 def _nothing_to_run(session: RunSession, began: float) -> RunSummary:
-    if not publish.unpublished(session.warehouse):
-        newest = publish.newest_publication(session.warehouse)
+    if not gate.unpublished(session.warehouse):
+        newest = gate.newest_publication(session.warehouse)
         return RunSummary("nothing", time.monotonic() - began, publication=newest)
     publication = publish_now(session)
     return RunSummary(
@@ -125,7 +126,7 @@ def publish_now(session: RunSession) -> Publication:
         UserError: the gate refuses.
 
     """
-    return publish.publish(session, marts(DbtProject(session.settings).manifest))
+    return gate.publish(session, marts(DbtProject(session.settings).manifest))
 
 
 def _execute(session: RunSession, *, full_refresh: bool) -> ExecuteInProcessResult:

@@ -20,7 +20,7 @@ from orchestration.dbt_runner import Window
 from orchestration.ledger import CheckRecord, RunPlan
 
 if TYPE_CHECKING:
-    from orchestration.erasure import Report
+    from orchestration.erasure.requests import Report
 
 
 @dataclass
@@ -164,7 +164,7 @@ def open_session(
     _current = session = RunSession(settings, warehouse, notify, on_step)
     try:
         if take_over(warehouse, settings):
-            from orchestration.erasure import catch_up
+            from orchestration.erasure.requests import catch_up
 
             session.erasures = catch_up(session)
     except BaseException:

@@ -22,7 +22,7 @@ MAIN = (
     "if project:\n"
     "    from orchestration import dbt_project\n"
     "    dbt_project.PROJECT_DIR = Path(project)\n"
-    "from orchestration.cli import main\n"
+    "from orchestration.cli.main import main\n"
     "sys.argv = ['tidemark', *sys.argv[1:]]\n"
     "main()\n"
 )
@@ -40,7 +40,7 @@ def tidemark(
     settings: Settings, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command and return its exit code and what it printed."""
-    from orchestration.cli import main
+    from orchestration.cli.main import main
 
     printed, complained = io.StringIO(), io.StringIO()
     code: int | str | None = 0

@@ -29,7 +29,7 @@ from orchestration.access import catalogue
 from orchestration.access.matrix import PEOPLE, expand, read_matrix
 from orchestration.access.migrate import check, settle
 from orchestration.access.roles import GROUPS
-from orchestration.console import Console
+from orchestration.cli.console import Console
 from orchestration.dbt_project import DbtProject
 from orchestration.export import export_relation
 from orchestration.exports import EXPORTS

@@ -32,16 +32,19 @@ from ingest.schema import ensure_month_partitions
 from ingest.settings import HashKey, Settings, load_settings
 from ingest.simulator import simulate
 from ingest.warehouse import open_warehouse
-from orchestration import cli, erasure, erasure_files, removal_jobs, runs
+from orchestration import removal_jobs, runs
+from orchestration.cli import main
 from orchestration.dbt_project import DbtProject
 from orchestration.definitions import build_definitions
-from orchestration.erasure_rules import OPERATIONS, RELATIONS, TEXTS, VOCABULARY, rule_of
-from orchestration.erasure_traces import Names
+from orchestration.erasure import files as erasure_files
+from orchestration.erasure import requests as erasure
+from orchestration.erasure.rules import OPERATIONS, RELATIONS, TEXTS, VOCABULARY, rule_of
+from orchestration.erasure.traces import Names
 from orchestration.export import export_relation
 from orchestration.exports import exports_of_persons
 from orchestration.instance import open_instance
+from orchestration.publication.restatements_shown import Restated, words
 from orchestration.relations import relations
-from orchestration.restatements_shown import Restated, words
 from orchestration.session import open_session
 from tests.events import event, line, load, query
 from tests.postgres import running_server
@@ -556,7 +559,7 @@ def typed(
     monkeypatch.setenv("TIDEMARK_HOME", str(settings.home))
     monkeypatch.setattr(sys, "argv", ["tidemark", *arguments])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     said = capsys.readouterr()
     return int(ended.value.code or 0), said.out, said.err
 

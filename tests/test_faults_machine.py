@@ -13,8 +13,10 @@ import pytest
 from ingest import loader
 from ingest.loader import Loader
 from ingest.warehouse import Warehouse
-from orchestration import erasure_rules, publish, retention
-from orchestration.erasure_rules import Rule
+from orchestration import retention
+from orchestration.erasure import rules
+from orchestration.erasure.rules import Rule
+from orchestration.publication import gate
 from tests.faults.drawing import Draft, Drawing
 from tests.faults.machine import Bench, bench
 
@@ -55,7 +57,7 @@ def late_dates_stay_fresh() -> AbstractContextManager[Any]:
 def a_table_is_forgotten() -> AbstractContextManager[Any]:
     """An erasure that leaves the days of users."""
     forgotten = Rule(keeps={"user_id": "forgotten"})
-    return patch.dict(erasure_rules.RELATIONS, {"int_user_days": forgotten})
+    return patch.dict(rules.RELATIONS, {"int_user_days": forgotten})
 
 
 def ids_are_forgotten() -> AbstractContextManager[Any]:
@@ -87,7 +89,7 @@ def loads_come_in_pieces() -> AbstractContextManager[Any]:
 
 def stale_dates_are_published() -> AbstractContextManager[Any]:
     """A gate that lets everything through."""
-    return patch.object(publish, "check_gate", lambda _: None)
+    return patch.object(gate, "check_gate", lambda _: None)
 
 
 @pytest.mark.parametrize(

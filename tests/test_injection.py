@@ -25,7 +25,8 @@ from ingest.door import find_files, ingest_paths
 from ingest.errors import UserError
 from ingest.settings import VARIABLES, Settings
 from ingest.warehouse import open_warehouse
-from orchestration import cli, runs
+from orchestration import runs
+from orchestration.cli import main
 from orchestration.reference_data import judge
 from tests.events import event, load, query
 from tests.hostile import FEW, HOSTILE, SHELL, SQL, TEMPLATES
@@ -73,7 +74,7 @@ def slots() -> Iterator[tuple[str, click.Parameter]]:
             if not getattr(parameter, "is_flag", False) and parameter.name != "help":
                 yield " ".join(path), parameter
 
-    return walk(typer.main.get_command(cli.app), ())
+    return walk(typer.main.get_command(main.app), ())
 
 
 def name_of(parameter: click.Parameter) -> str:
@@ -168,7 +169,7 @@ def run_main(words: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: Any)
     """The exit code of a command line in this process, and what it complains of."""
     monkeypatch.setattr(sys, "argv", ["tidemark", *words])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     complaint = capsys.readouterr().err
     code = ended.value.code
     return (code if isinstance(code, int) else int(code is not None)), complaint

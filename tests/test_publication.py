@@ -16,8 +16,9 @@ import pytest
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
-from orchestration import dbt_project, publish_duckdb, publish_postgres, runs
-from orchestration.publish_duckdb import KEPT
+from orchestration import dbt_project, runs
+from orchestration.publication import duckdb_file, postgres_tables
+from orchestration.publication.duckdb_file import KEPT
 from orchestration.session import open_session
 from tests.events import query
 from tests.test_orchestration import load, project, short_suite, tiny
@@ -158,7 +159,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(source.name)
         copy(source, target)
 
-    monkeypatch.setattr(publish_duckdb, "shutil", SimpleNamespace(copyfile=copyfile))
+    monkeypatch.setattr(duckdb_file, "shutil", SimpleNamespace(copyfile=copyfile))
     return names
 
 
@@ -210,14 +211,14 @@ def test_what_a_copy_cannot_go_on_from_is_written_whole(
         connection.execute("create view marts.first_seen as select 1 as n")
         connection.execute("create table marts.gone as select 1 as n")
     # Few rows stand behind those that are in order; then too many.
-    monkeypatch.setattr(publish_duckdb, "UNORDERED_SHARE", 0.2)
+    monkeypatch.setattr(duckdb_file, "UNORDERED_SHARE", 0.2)
     assert next_day(9) == [("metrics_hourly_activity", 6)]
     tables = readers_view(settings, "select table_name from duckdb_tables() order by 1")
     assert ("gone",) not in tables
     assert next_day(10) == [("metrics_hourly_activity", 8)]
     assert copied == ["tidemark-1.duckdb", "tidemark-2.duckdb"]
     # Blocks that nothing is in any more.
-    monkeypatch.setattr(publish_duckdb, "FREE_SHARE", -1.0)
+    monkeypatch.setattr(duckdb_file, "FREE_SHARE", -1.0)
     assert next_day(11) == [("metrics_hourly_activity", 9)]
     # A file that is no database.
     broken = settings.published_path.resolve()
@@ -399,7 +400,7 @@ def test_copy_that_fails_leaves_everything_as_it_was(
     run_below_job(settings)
     load(settings, 4)
     copied: list[str] = []
-    whole = publish_postgres._copy
+    whole = postgres_tables._copy
 
     def fail_at_the_second(warehouse: Any, mart: Any, dates: Any) -> None:
         copied.append(mart.name)
@@ -408,7 +409,7 @@ def test_copy_that_fails_leaves_everything_as_it_was(
         whole(warehouse, mart, dates)
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish_postgres, "_copy", fail_at_the_second)
+        patch.setattr(postgres_tables, "_copy", fail_at_the_second)
         assert runs.run(settings).status == "failed"
     assert readers_view(settings, "select count(*) from marts.daily_users") == [(1,)]
     assert events_by_day(settings) == {3: 1}

@@ -14,10 +14,11 @@ import yaml
 
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
-from orchestration import publish_duckdb, publish_postgres, restatements, runs
+from orchestration import runs
 from orchestration.dbt_project import PROJECT_DIR
+from orchestration.publication import duckdb_file, postgres_tables, restatements
+from orchestration.publication.restatements_shown import Restated, lines, report, words
 from orchestration.relations import Relation
-from orchestration.restatements_shown import Restated, lines, report, words
 from orchestration.summary import run_lines
 from tests.command_line import assert_one_line_error, tidemark
 from tests.events import query
@@ -461,7 +462,7 @@ def test_changed_definitions_are_a_cause_and_a_cut_off_publication_leaves_nothin
     with monkeypatch.context() as patch:
         # At the last moment: on DuckDB the link shows the new file already.
         patch.setattr(
-            publish_duckdb if settings.target == "duckdb" else publish_postgres, "record", cut
+            duckdb_file if settings.target == "duckdb" else postgres_tables, "record", cut
         )
         assert runs.run(settings, full_refresh=True).status == "failed"
     assert restated(settings) == set()

@@ -20,7 +20,9 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.simulator import simulate
 from ingest.warehouse import RUN_LOCK, Warehouse, WarehouseBusy, open_warehouse
-from orchestration import cli_retention, dbt_runner, ledger, removal_jobs, retention, runs
+from orchestration import ledger, removal_jobs, retention, runs
+from orchestration.cli import retention as cli_retention
+from orchestration.cli.dbt import pass_through
 from orchestration.dbt_project import DbtProject
 from orchestration.definitions import build_definitions
 from orchestration.identity import revoke
@@ -279,7 +281,7 @@ def test_closed_dates_cannot_be_run_again(
     refused(f"time zone cannot become Asia/Tokyo: raw events of dates before {first}",
             lambda: retain_quietly(in_zone(settings, "Asia/Tokyo")))  # fmt: skip
     refused("could empty dates up to",
-            lambda: dbt_runner.pass_through(settings, ["build"], notify=print))  # fmt: skip
+            lambda: pass_through(settings, ["build"], notify=print))  # fmt: skip
 
     def mark() -> None:
         warehouse = open_warehouse(settings)

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ingest.warehouse import open_warehouse
-from orchestration import readers_tables
 from orchestration.dbt_project import DbtProject
-from orchestration.publish_postgres import _copy
+from orchestration.publication import readers_tables
+from orchestration.publication.postgres_tables import _copy
 from orchestration.relations import marts
 from tests.facts import Row, read
 from tests.lab import assert_same

@@ -19,10 +19,11 @@ import yaml
 from expectations import raw_border
 from ingest.errors import UserError
 from ingest.settings import Settings
-from orchestration import assets, ledger, publish, runs
+from orchestration import assets, ledger, runs
 from orchestration.dbt_project import PROJECT_DIR, DbtProject
+from orchestration.publication import gate
+from orchestration.publication.restatements_shown import in_words
 from orchestration.relations import marts
-from orchestration.restatements_shown import in_words
 from orchestration.runs import RunSummary
 from orchestration.session import open_session
 
@@ -169,7 +170,7 @@ def run_below_job(
     try:
         plan = ledger.plan_run(session.warehouse, start, end, full_refresh=full_refresh)
         if plan is None:
-            if not publish.unpublished(session.warehouse):
+            if not gate.unpublished(session.warehouse):
                 return RunSummary("nothing", time.monotonic() - began)
             publication = runs.publish_now(session)
             return RunSummary("published", time.monotonic() - began, publication=publication)
@@ -183,7 +184,7 @@ def run_below_job(
                 pass
             assert session.run_id is not None
             ledger.mark_checked(session.warehouse, session.run_id)
-            session.publication = publish.publish(session, marts(project.manifest)).publication_id
+            session.publication = gate.publish(session, marts(project.manifest)).publication_id
         except (dg.Failure, UserError) as error:
             session.error = str(error)
         session.finish()
@@ -195,7 +196,7 @@ def run_below_job(
             plan=plan,
             rows=session.rows,
             checks=tuple(session.checks),
-            publication=publish.newest_publication(session.warehouse),
+            publication=gate.newest_publication(session.warehouse),
             restated=in_words(session.warehouse, session.publication)
             if session.publication is not None
             else None,

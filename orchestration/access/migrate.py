@@ -1,8 +1,8 @@
 """Bring a Postgres warehouse to what the contracts and the matrix say, and tell what was changed.
 
 Belongs here: the order of it, and who is refused. What is wanted is said in
-``orchestration.readers_tables`` and ``orchestration.access.catalogue``. DuckDB has no roles: there
-the whole matter is in ``tidemark export --as``.
+``orchestration.publication.readers_tables`` and ``orchestration.access.catalogue``. DuckDB has no
+roles: there the whole matter is in ``tidemark export --as``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ingest.errors import UserError
 from ingest.hash_links import look_over_hashes
 from ingest.settings import Settings
 from ingest.warehouse import LOAD_LOCK, Warehouse
-from orchestration import readers_tables
 from orchestration.access.catalogue import differences
 from orchestration.access.matrix import read_matrix
 from orchestration.access.roles import TRANSFORMER, Difference
+from orchestration.publication import readers_tables
 from orchestration.relations import Relation, marts
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from ingest.settings import Settings
-from orchestration.published import open_published, require
+from orchestration.publication.opened import open_published, require
 
 SEVERITIES = ("critical", "high", "medium", "low")
 

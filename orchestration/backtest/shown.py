@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestration.backtest import advisors, customers
 from orchestration.backtest.statistics import RESAMPLES
-from orchestration.console import table
+from orchestration.cli.console import table
 
 
 @dataclass(frozen=True)

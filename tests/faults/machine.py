@@ -35,7 +35,8 @@ from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.settings import HashKey, Settings, load_settings
 from ingest.warehouse import Warehouse, open_warehouse
-from orchestration import dbt_project, erasure, retention, runs
+from orchestration import dbt_project, retention, runs
+from orchestration.erasure import requests
 from orchestration.session import RunSession, open_session
 from tests.benchmarks.measure import markdown
 from tests.faults import model, tables
@@ -183,8 +184,8 @@ class Machine:
             files = self.chosen(*given) if kind == "again" else self.written(*given)
             return lambda: self.ingest(files), lambda world: world.ingest(files)
         if kind in ("erase", "later"):
-            who = erasure.named(settings, **self.names(*given))
-            act = erasure.erase if kind == "erase" else erasure.ask
+            who = requests.named(settings, **self.names(*given))
+            act = requests.erase if kind == "erase" else requests.ask
             theirs = self.identifiers(*given)
             return (
                 lambda: (act(settings, who), None)[1],

@@ -39,9 +39,9 @@ ROOT = Path(__file__).resolve().parents[2]
 WARM = (
     "dbt.cli.main", "dbt.adapters.duckdb", "dbt.adapters.postgres", "dbt.task.build",
     "dagster_postgres", "great_expectations", "pandas", "pyarrow.parquet", "psycopg",
-    "psycopg2", "sqlite3", "orchestration.cli", "orchestration.definitions",
-    "orchestration.erasure", "orchestration.instance", "orchestration.publish_duckdb",
-    "orchestration.publish_postgres", "orchestration.restatements_shown", "orchestration.retention",
+    "psycopg2", "sqlite3", "orchestration.cli.main", "orchestration.definitions",
+    "orchestration.erasure.requests", "orchestration.instance", "orchestration.publication.duckdb_file",
+    "orchestration.publication.postgres_tables", "orchestration.publication.restatements_shown", "orchestration.retention",
     "orchestration.runs", "orchestration.summary", "orchestration.event_storage",
     "orchestration.access.migrate", "orchestration.keys", "ingest.door", "ingest.quarantine",
     "dagster._core.storage.runs", "dagster._core.storage.local_compute_log_manager",
@@ -303,7 +303,7 @@ def command(request: Mapping[str, Any], out: int, err: int, marks: int) -> int:
     assets.RETRY = assets.RETRY._replace(delay=0.1)
     fault = Fault(*request["fault"]) if request["fault"] else None
     install(request["marks"], fault, lambda name: os.write(marks, f"{name}\n".encode()))
-    from orchestration.cli import main
+    from orchestration.cli.main import main
 
     sys.argv = ["tidemark", *request["arguments"]]
     code = 0

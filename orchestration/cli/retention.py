@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingest.errors import UserError
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson, Quiet, read_date
 
 if TYPE_CHECKING:
     from orchestration.retention import Retention
@@ -23,15 +22,13 @@ def retention(
     as_of: Annotated[
         str | None, typer.Option(help="What was too old on a date, as 2026-03-31; else today.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for a program.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")
-    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Remove what is older than reference data `retention` keeps it; published figures stay."""
     from orchestration.retention import retain
 
-    settings, console, on = load_settings(), Console(quiet=quiet), _date(as_of)
+    settings, console, on = load_settings(), Console(quiet=quiet), read_date(as_of, "--as-of")
     with console.working() as notify:
         done = retain(settings, dry_run=dry_run, as_of=on, notify=notify, on_step=console.step)
     if as_json:
@@ -39,15 +36,6 @@ def retention(
         return
     for line in lines(done):
         console.line(line)
-
-
-def _date(text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
-    except ValueError:
-        raise UserError(f"--as-of {text!r} is no date; write it as 2026-03-31") from None
 
 
 def lines(done: Retention) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson
 
 keys = typer.Typer(help="The keys of hashes: see which there are, make one, let one go.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 Out = Annotated[Path, typer.Option(help="A file that does not exist; only you will read it.")]
 
 

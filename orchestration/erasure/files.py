@@ -1,8 +1,8 @@
 """Databases written anew, so that no file of theirs holds what was deleted.
 
 Belongs here: published DuckDB files, the warehouse's own file, Postgres's tables, statistics and
-write-ahead log. Which rows are a person's is found in ``orchestration.erasure_rows``; what lies
-beside the databases is the matter of ``orchestration.erasure_traces``.
+write-ahead log. Which rows are a person's is found in ``orchestration.erasure.rows``; what lies
+beside the databases is the matter of ``orchestration.erasure.traces``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import ledger
-from orchestration.erasure_rows import SCHEMAS, PersonRows
-from orchestration.publish_duckdb import ROW_GROUP_SIZE, VERSION
+from orchestration.erasure.rows import SCHEMAS, PersonRows
+from orchestration.publication.duckdb_file import ROW_GROUP_SIZE, VERSION
 from orchestration.session import RunSession
 
 #: The published file as it is, and the one that is written in its place.

@@ -2,7 +2,7 @@
 
 Belongs here: making a table or view, adding a column, changing a type. They are never dropped, so
 that policies and grants hold at every moment. Who may read them is the matter of
-``orchestration.access``, what is in them that of ``orchestration.publish_postgres``.
+``orchestration.access``, what is in them that of ``orchestration.publication.postgres_tables``.
 """
 
 from __future__ import annotations

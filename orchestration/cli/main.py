@@ -6,7 +6,7 @@ Heavy libraries are imported inside commands: a person who loads a file must not
 from __future__ import annotations
 
 import sys
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,18 +17,13 @@ from ingest.errors import UserError
 from ingest.registry import ContractError
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
-from orchestration import (
-    cli_access,
-    cli_alerts,
-    cli_backtest,
-    cli_contracts,
-    cli_identity,
-    cli_ingest,
-)
-from orchestration.cli_erasure import erase
-from orchestration.cli_keys import keys
-from orchestration.cli_retention import retention
-from orchestration.console import Console, table
+from orchestration.cli import access, alerts, backtest, contracts, identity, ingest
+from orchestration.cli.console import Console, table
+from orchestration.cli.dbt import dbt
+from orchestration.cli.erasure import erase
+from orchestration.cli.keys import keys
+from orchestration.cli.options import AsJson, Quiet, read_date, read_size
+from orchestration.cli.retention import retention
 from orchestration.outages import explained, in_a_line
 
 app = typer.Typer(
@@ -38,19 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("ingest")(cli_ingest.ingest)
-app.add_typer(cli_ingest.quarantine, name="quarantine")
-app.add_typer(cli_contracts.contracts, name="contracts")
-app.add_typer(cli_identity.identity, name="identity")
-app.add_typer(cli_backtest.backtest, name="backtest")
-app.command("alerts")(cli_alerts.alerts)
+app.command("ingest")(ingest.ingest)
+app.add_typer(ingest.quarantine, name="quarantine")
+app.add_typer(contracts.contracts, name="contracts")
+app.add_typer(identity.identity, name="identity")
+app.add_typer(backtest.backtest, name="backtest")
+app.command("alerts")(alerts.alerts)
 app.command("retention")(retention)
 app.command("erase")(erase)
 app.add_typer(keys, name="keys")
-app.command("migrate")(cli_access.migrate)
+app.command("migrate")(access.migrate)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)(dbt)
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
 #: Exit code after Ctrl-C, as shells have it.
 INTERRUPTED = 130
@@ -58,18 +55,7 @@ INTERRUPTED = 130
 DEMO_DAYS = 90
 MAX_DAYS = 36_600
 
-#: Digits of the largest number of events that can be asked for.
-SIZE_DIGITS = 11
 DEMO_SEED = 7
-
-
-def _date(text: str | None, option: str) -> date | None:
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007
-    except ValueError:
-        raise UserError(f"{option} {text!r} is no date; write it as 2026-03-31") from None
 
 
 @app.command()
@@ -89,8 +75,8 @@ def run(
     with console.working() as notify:
         summary = runs.run(
             settings,
-            start=_date(start, "--start"),
-            end=_date(end, "--end"),
+            start=read_date(start, "--start"),
+            end=read_date(end, "--end"),
             full_refresh=full_refresh,
             notify=notify,
             on_step=console.step,
@@ -107,7 +93,7 @@ def run(
 def publish(quiet: Quiet = False) -> None:
     """Publish what was run and found good, without running anything."""
     from orchestration import runs
-    from orchestration.restatements_shown import in_words
+    from orchestration.publication.restatements_shown import in_words
     from orchestration.session import open_session
 
     console = Console(quiet=quiet)
@@ -154,10 +140,12 @@ def restatements(
     as_json: AsJson = False,
 ) -> None:
     """Show which published numbers changed later: from what, to what, because of which load."""
-    from orchestration import restatements_shown as shown
+    from orchestration.publication import restatements_shown as shown
 
     console = Console()
-    found = shown.report(load_settings(), relation=relation, day=_date(date, "--date"), limit=limit)
+    found = shown.report(
+        load_settings(), relation=relation, day=read_date(date, "--date"), limit=limit
+    )
     if as_json:
         console.data(shown.as_data(found))
         return
@@ -208,7 +196,7 @@ def explain_advisor(
     from orchestration import explain as subject
 
     console = Console()
-    found = subject.explain_advisor(load_settings(), advisor, _date(date, "--date"))
+    found = subject.explain_advisor(load_settings(), advisor, read_date(date, "--date"))
     if as_json:
         console.data(found.as_data())
         return
@@ -235,7 +223,7 @@ def generate(
     """Make events of a made-up company, and the truth about them."""
     console = Console(quiet=quiet)
     made = _simulate(
-        console, out=out, days=days, size=size, seed=seed, end=_date(end, "--end"),
+        console, out=out, days=days, size=size, seed=seed, end=read_date(end, "--end"),
         late=late, duplicates=duplicates, invalid=invalid,
     )  # fmt: skip
     console.line(made)
@@ -245,10 +233,9 @@ def _simulate(
     console: Console, *, out: Path, days: int, size: str, seed: int, end: date | None,
     late: float, duplicates: float, invalid: float,
 ) -> str:  # fmt: skip
-    from ingest.simulator.engine import SIZES, simulate
+    from ingest.simulator.engine import simulate
 
-    if not (size.isdecimal() and len(size) <= SIZE_DIGITS) and size not in SIZES:
-        raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
+    events = read_size(size)
     for name, share in (("late", late), ("duplicates", duplicates), ("invalid", invalid)):
         if not 0 <= share <= 1:
             raise UserError(f"--{name} is {share}; give a share from 0 to 1")
@@ -256,7 +243,7 @@ def _simulate(
     with console.working():
         made = simulate(
             days=days,
-            size=int(size) if size.isdecimal() else size,
+            size=events,
             seed=seed,
             out=out,
             late_rate=late,
@@ -348,19 +335,6 @@ def doctor(as_json: AsJson = False) -> None:
             console.line(line)
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
-
-
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
-def dbt(context: typer.Context) -> None:
-    """Run dbt on the project with Tidemark's environment; the run ledger is not written."""
-    from orchestration.dbt_runner import pass_through
-
-    with Console().working() as notify:
-        code = pass_through(load_settings(), context.args, notify=notify)
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ import typer
 
 from ingest.errors import UserError
 from ingest.settings import load_settings
-from orchestration.console import Console
+from orchestration.cli.console import Console
+from orchestration.cli.options import AsJson, read_size
 
 if TYPE_CHECKING:
     from orchestration.backtest.shown import Page
@@ -27,7 +28,6 @@ Size = Annotated[str, typer.Option(help="Events, or small, medium, large.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same company.")]
 Out = Annotated[Path | None, typer.Option(help="Write the report as Markdown.")]
 Keep = Annotated[Path | None, typer.Option(help="Keep the warehouse in this folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
 
 @backtest.callback()
@@ -36,10 +36,7 @@ def _backtest() -> None:
 
 
 def _judge(size: str, out: Path | None) -> None:
-    from ingest.simulator import SIZES
-
-    if not (size.isdecimal() and len(size) < 12) and size not in SIZES:
-        raise UserError(f"--size is {size!r}; use a number or one of {', '.join(SIZES)}")
+    read_size(size)
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it first")
 

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson
 
 identity = typer.Typer(help="Who is whom: see why, and take a wrong link back.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
 
 @identity.command()

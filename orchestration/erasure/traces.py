@@ -1,7 +1,7 @@
 """Traces that only accidents leave: a person's name in a log, in Dagster's storage, beside dbt.
 
 Belongs here: finding names in what the project writes beside its databases, and taking them out
-without harm to what else stands there. Databases are the matter of ``orchestration.erasure_files``.
+without harm to what else stands there. Databases are the matter of ``orchestration.erasure.files``.
 
 A name is found as a whole word only: ``ann`` is not in ``channel``, nor ``101`` in ``10:15.101``.
 What programs read again is changed where people wrote, never where a name happens to be a part of
@@ -24,7 +24,7 @@ from ingest.door import clean_spool
 from ingest.settings import Settings
 from ingest.tombstones import NAMING_FIELDS
 from ingest.warehouse import open_warehouse
-from orchestration.erasure_rules import BLANK
+from orchestration.erasure.rules import BLANK
 
 #: Larger files are not looked through, but for Dagster's databases.
 LOOKED_THROUGH = 256 << 20

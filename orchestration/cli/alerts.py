@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson
 
 
 def alerts(
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for a program.")] = False,
+    as_json: AsJson = False,
     every: Annotated[bool, typer.Option("--all", help="Resolved episodes too.")] = False,
 ) -> None:
     """List what is broken now: the open episodes of alerts that are published."""

@@ -1,7 +1,7 @@
 """What becomes of each relation when a person is erased: rows that go, columns that are emptied.
 
 Belongs here: the rules, relation by relation, and the names of columns that can hold a key of a
-person. What is a person's key is found in ``orchestration.erasure_rows``.
+person. What is a person's key is found in ``orchestration.erasure.rows``.
 
 A row goes when one of its keys is the person's. Where a row is another one's and merely names the
 person, the columns in ``clears`` are emptied. Aggregates have no such column and stay. Events that

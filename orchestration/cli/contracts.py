@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson
 
 contracts = typer.Typer(help="What producers may send: look it up, check it, keep it in step.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
 
 @contracts.command("list")

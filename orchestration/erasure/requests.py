@@ -1,9 +1,9 @@
 """Erasure: a person goes from the warehouse, from what was published of it, and from the files.
 
 Belongs here: who is meant, the order of things, the receipt, and doing again what a crash or an old
-backup has undone. Which rows go is found in ``orchestration.erasure_rows``, databases are
-written anew in ``orchestration.erasure_files``, logs looked through in
-``orchestration.erasure_traces``; the door's refusal belongs in ``ingest.tombstones``.
+backup has undone. Which rows go is found in ``orchestration.erasure.rows``, databases are
+written anew in ``orchestration.erasure.files``, logs looked through in
+``orchestration.erasure.traces``; the door's refusal belongs in ``ingest.tombstones``.
 
 First the journal beside the warehouse, then tombstones and rows in one transaction, then files,
 last the receipt's finished_at: whoever opens a session finishes what is not finished. Everything
@@ -33,10 +33,10 @@ from ingest.tombstones import (
     write_journal,
 )
 from ingest.warehouse import LOAD_LOCK, WAIT_SECONDS, Warehouse, open_warehouse
-from orchestration import erasure_files as files
 from orchestration import ledger
-from orchestration.erasure_rows import Identifier, PersonRows, expanded
-from orchestration.erasure_traces import scrub_dagster, scrub_home
+from orchestration.erasure import files
+from orchestration.erasure.rows import Identifier, PersonRows, expanded
+from orchestration.erasure.traces import scrub_dagster, scrub_home
 from orchestration.exports import Export, exports_of_persons
 from orchestration.session import RunSession, open_session
 
@@ -355,7 +355,7 @@ def _carry_out(
 
 def _lock(warehouse: Warehouse) -> None:
     """Wait for loads and publications that are under way; those to come see the tombstones."""
-    from orchestration.publish_postgres import PUBLISH_LOCK
+    from orchestration.publication.postgres_tables import PUBLISH_LOCK
 
     if warehouse.target == "postgres":
         for lock in (LOAD_LOCK, PUBLISH_LOCK):

@@ -11,12 +11,12 @@ from dataclasses import replace
 from datetime import date
 
 from ingest.warehouse import RUN_LOCK, Warehouse
-from orchestration import restatements
 from orchestration.access.migrate import settle_within
 from orchestration.access.roles import PUBLISHER
-from orchestration.publish import Publication, record
-from orchestration.publish_changes import copy_dates, dates_to_publish
-from orchestration.readers_tables import columns as columns_of
+from orchestration.publication import restatements
+from orchestration.publication.changes import copy_dates, dates_to_publish
+from orchestration.publication.gate import Publication, record
+from orchestration.publication.readers_tables import columns as columns_of
 from orchestration.relations import READERS_SCHEMA as SCHEMA
 from orchestration.relations import Relation
 from orchestration.session import RunSession

@@ -7,16 +7,15 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.console import Console
+from orchestration.cli.console import Console
+from orchestration.cli.options import Quiet
 
 
 def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 when something is due.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bring the warehouse to its schema; on Postgres also roles, readers' tables and policies."""
     from orchestration.access import migrate as access

@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson, Quiet
 
 quarantine = typer.Typer(help="Rejected inputs: look at them, replay them after a fix, or discard.")
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
 #: What the warehouse can hold as a number.
 HIGHEST = 2**63 - 1

@@ -1,8 +1,8 @@
 """What a publication has to write: the dates that were run since they were published.
 
 Belongs here: which dates those are, and bringing one published table up to date with its mart, the
-same on both engines. Which tables are written whole is decided by ``orchestration.publish_duckdb``
-and ``orchestration.publish_postgres``, which hand the result out.
+same on both engines. Which tables are written whole is decided by ``duckdb_file`` and
+``postgres_tables`` of this package, which hand the result out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Restatements: what a publication changes of what readers had seen, and because of which loads.
 
 Belongs here: comparing what is about to be published with what is published, cell by cell.
-Writing it to the ledger belongs in ``orchestration.publish``; telling it, in
-``orchestration.restatements_shown``.
+Writing it to the ledger belongs in ``orchestration.publication.gate``; telling it, in
+``orchestration.publication.restatements_shown``.
 
 A row of ``ops.restatements`` is one cell. ``key`` is the grain of its row, ``name=value, ...``;
 ``before`` and ``after`` are texts, the same on both engines (a double in its shortest form that

@@ -1,4 +1,4 @@
-"""The command that erases a person; what it does is in ``orchestration.erasure``."""
+"""The command that erases a person; what it does is in ``orchestration.erasure.requests``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import typer
 
 from ingest.errors import UserError
 from ingest.settings import load_settings
-from orchestration.console import Console, table
+from orchestration.cli.console import Console, table
+from orchestration.cli.options import AsJson, Quiet
 
 if TYPE_CHECKING:
-    from orchestration.erasure import Report
+    from orchestration.erasure.requests import Report
 
 UserId = Annotated[str | None, typer.Option("--user-id", help="A user_id of the person.")]
 DeviceId = Annotated[str | None, typer.Option("--anonymous-id", help="An anonymous_id.")]
@@ -24,8 +25,6 @@ Later = Annotated[
     bool,
     typer.Option("--later", help="Note it; the Dagster job 'erasure' or the next run does it."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless it fails.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data for a program.")]
 
 #: Exports that are listed at most; the newest ones.
 LISTED = 20
@@ -44,22 +43,22 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase a person for good: rows, published files, database files; later deliveries too."""
-    from orchestration import erasure
+    from orchestration.erasure import requests
 
     if dry_run and later:
         raise UserError("--dry-run changes nothing, --later notes a request: give one of them")
     settings, console = load_settings(), Console(quiet=quiet)
-    given = erasure.named(
+    given = requests.named(
         settings, user_id=user_id, anonymous_id=anonymous_id, phone=phone, email=email,
         phone_hash=phone_hash, email_hash=email_hash,
     )  # fmt: skip
     with console.working() as notify:
         if dry_run:
-            report = erasure.preview(settings, given)
+            report = requests.preview(settings, given)
         elif later:
-            report = erasure.ask(settings, given)
+            report = requests.ask(settings, given)
         else:
-            report = erasure.erase(settings, given, notify=notify, on_step=console.step)
+            report = requests.erase(settings, given, notify=notify, on_step=console.step)
     if as_json:
         console.data(report.as_data())
         return

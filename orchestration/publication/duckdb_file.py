@@ -20,9 +20,9 @@ from typing import Any
 import duckdb
 
 from ingest.warehouse import Warehouse
-from orchestration import restatements
-from orchestration.publish import Publication, note, record
-from orchestration.publish_changes import copy_dates, dates_to_publish
+from orchestration.publication import restatements
+from orchestration.publication.changes import copy_dates, dates_to_publish
+from orchestration.publication.gate import Publication, note, record
 from orchestration.relations import Relation
 from orchestration.session import RunSession
 

@@ -1,8 +1,8 @@
 """The rows of a person in one database: found by tombstones, counted, removed.
 
 Belongs here: SQL on an open warehouse, on either engine, and in published files that are attached
-to it. Which rule a relation has is said in ``orchestration.erasure_rules``; files, receipts and the
-order of things belong in ``orchestration.erasure``.
+to it. Which rule a relation has is said in ``orchestration.erasure.rules``; files, receipts and the
+order of things belong in ``orchestration.erasure.requests``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from ingest.tombstones import IDENTIFIER_TYPES, KEYED_HASH, salted, salted_sql, tokens
 from ingest.warehouse import Warehouse
 from orchestration import ledger
-from orchestration.erasure_rules import (
+from orchestration.erasure.rules import (
     BLANK,
     CHAT,
     EVENT,

@@ -1,8 +1,8 @@
 """Publication: readers see what passed, all of it at once, or what they saw before.
 
 Belongs here: the gate and the ledger of publications. What a publication changes of the one before
-belongs in ``orchestration.restatements``. How a copy is handed out on each engine
-belongs in ``orchestration.publish_duckdb`` and ``orchestration.publish_postgres``.
+belongs in ``restatements`` of this package, how a copy is handed out on each engine in
+``duckdb_file`` and ``postgres_tables``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import date, datetime
 
 from ingest.errors import UserError
 from ingest.warehouse import Warehouse
-from orchestration import ledger, restatements
+from orchestration import ledger
+from orchestration.publication import restatements
 from orchestration.relations import Relation
 from orchestration.session import RunSession, refusal
 
@@ -71,10 +72,10 @@ def publish(session: RunSession, marts: Sequence[Relation]) -> Publication:
         location="",
     )
     if warehouse.target == "duckdb":
-        from orchestration.publish_duckdb import hand_out
+        from orchestration.publication.duckdb_file import hand_out
 
         return hand_out(session, marts, publication, last)
-    from orchestration.publish_postgres import copy_marts
+    from orchestration.publication.postgres_tables import copy_marts
 
     return copy_marts(session, marts, publication, last)
 

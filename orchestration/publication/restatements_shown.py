@@ -1,7 +1,7 @@
 """What was restated, in words, as a table and as data.
 
 Belongs here: reading ``ops.restatements`` and telling it. How the rows come about belongs in
-``orchestration.restatements``.
+``orchestration.publication.restatements``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse
-from orchestration.console import table
-from orchestration.published import open_published
-from orchestration.restatements import DEFINITION, ERASURE, NAMED, ROW
+from orchestration.cli.console import table
+from orchestration.publication.opened import open_published
+from orchestration.publication.restatements import DEFINITION, ERASURE, NAMED, ROW
 
 LOADS = re.compile(r"^loads? ([0-9, ]+?)(?: and [0-9]+ more)?$")
 

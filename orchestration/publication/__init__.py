@@ -1,0 +1,1 @@
+"""Publication: readers see what passed, all of it at once, or what they saw before."""
