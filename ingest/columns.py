@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingest.shape import is_absent, snake_case
-
-#: Objects within an event whose fields may be columns; ``metadata`` is read as properties.
-GROUPS = ("context", "metadata", "properties")
+from ingest.shape import GROUPS, is_absent, snake_case
 
 
 def group_and_field(column: str) -> tuple[str, str] | None:

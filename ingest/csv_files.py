@@ -26,10 +26,10 @@ from ingest.blocks import (
     lines_as_block,
     whole_words,
 )
-from ingest.columns import GROUPS, group_and_field, put_together
+from ingest.columns import group_and_field, put_together
 from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, is_named, is_phone_key
 from ingest.registry import Registry
-from ingest.shape import Fault, is_absent, snake_case
+from ingest.shape import GROUPS, Fault, is_absent, snake_case
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")

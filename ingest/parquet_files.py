@@ -25,8 +25,8 @@ from ingest.blocks import (
     UnreadableFile,
     lines_as_block,
 )
-from ingest.columns import GROUPS, group_and_field, put_together
-from ingest.shape import Fault
+from ingest.columns import group_and_field, put_together
+from ingest.shape import GROUPS, Fault
 from ingest.source_files import BOMB_BYTES, BOMB_RATIO
 
 

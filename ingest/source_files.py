@@ -179,12 +179,12 @@ def _whole_documents(data: bytes) -> Block | None:
         return None
     try:
         value = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        documents = value if isinstance(value, list) else [value]
+        lines = [orjson.dumps(item) for item in documents]
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        # The latter is nested deeper than can be written again.
         return None
-    documents = value if isinstance(value, list) else [value]
-    return lines_as_block(
-        list(range(1, len(documents) + 1)), [orjson.dumps(item) for item in documents], []
-    )
+    return lines_as_block(list(range(1, len(lines) + 1)), lines, [])
 
 
 def _line_blocks(chunks: Iterator[bytes]) -> Iterator[Block]:

@@ -23,10 +23,10 @@ __all__ = ["duckdb_lab", "lab", "postgres_lab"]
 
 #: The files that take minutes, longest first: begun last, they would leave a core without work.
 LONG = (
-    "marts_oracle", "readme", "orchestration", "faults_crashes", "faults_machine", "agents",
-    "customers", "publication", "retention", "identity", "erasure", "access", "personal_data",
-    "laws", "messaging", "faults_input", "alerts", "cli", "attribution", "keys", "sessions",
-    "marketplace", "injection", "schedules", "restatements", "backtest",
+    "marts_oracle", "faults_crashes", "readme", "retention", "faults_machine", "laws", "orchestration",
+    "identity", "erasure", "messaging", "access", "sessions", "personal_data", "publication",
+    "attribution", "agents", "restatements", "alerts", "marketplace", "faults_input", "cli", "keys",
+    "customers", "injection", "timeline", "message_costs", "schedules", "backtest",
 )  # fmt: skip
 
 

@@ -379,6 +379,24 @@ def test_a_cut_gzip_keeps_the_whole_documents(duckdb_settings: Settings, tmp_pat
     assert row == {"line_number": result.accepted + 1, "reason_code": "unreadable_file"}
 
 
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        ("[" * 300 + "1" + "]" * 300, {"too_deep"}),
+        ('{"a":' * 300 + "1" + "}" * 300, {"too_deep"}),
+        ("[\n" + '{"a":' * 300 + "1" + "}" * 300 + "\n]", {"too_deep", "malformed_json"}),
+    ],
+    ids=["array", "object", "array of one a line"],
+)
+def test_documents_that_are_nested_too_deep_are_rejected(
+    duckdb_settings: Settings, tmp_path: Path, text: str, reasons: set[str]
+) -> None:
+    result = load(duckdb_settings, tmp_path / "a.json", text.encode(), adapter="stripe")
+    assert (result.status, result.accepted) == ("loaded", 0)
+    found = query(duckdb_settings, "select distinct reason_code from ops.rejected_events")
+    assert {row["reason_code"] for row in found} == reasons
+
+
 def test_parquet_is_no_foreign_format(duckdb_settings: Settings, tmp_path: Path) -> None:
     result = load(duckdb_settings, tmp_path / "a.parquet", b"PAR1....PAR1", adapter="crm")
     assert (result.status, result.rejected) == ("failed", 1)

@@ -103,7 +103,7 @@ def test_late_event_makes_its_date_and_all_later_ones_stale(
     settings: Settings, project: Path
 ) -> None:
     load(settings, 3, 4, 5, 6)
-    assert runs.run(settings).status == "succeeded"
+    assert run_below_job(settings).status == "succeeded"
     assert stale(settings) == []
     load(settings, 5)
     assert stale(settings) == [5, 6]
@@ -118,14 +118,14 @@ def test_range_in_the_middle_prepares_what_it_builds_on(settings: Settings, proj
     made = plan(settings, start=date(2026, 3, 3), end=date(2026, 3, 4))
     assert made is not None
     assert made.window.prepare_start == date(2026, 3, 1)
-    summary = runs.run(settings, start=date(2026, 3, 3), end=date(2026, 3, 4))
+    summary = run_below_job(settings, start=date(2026, 3, 3), end=date(2026, 3, 4))
     assert summary.status == "succeeded", summary.error
     assert [row["metric_date"].day for row in mart(settings)] == [3, 4]
     assert stale(settings) == [1, 2, 5]
     assert summary.publication is not None
     assert summary.publication.data_through == date(2026, 3, 4)
     # What is left runs from the oldest stale date to the last event.
-    rest = runs.run(settings)
+    rest = run_below_job(settings)
     assert rest.plan is not None
     assert (rest.plan.window.start.day, rest.plan.window.end.day) == (1, 5)
     assert [row["metric_date"].day for row in mart(settings)] == [1, 2, 3, 4, 5]
@@ -205,7 +205,7 @@ def test_orphaned_run_is_buried_by_the_next(duckdb_settings: Settings, project: 
     assert made is not None
     orphan = ledger.start_run(warehouse, made, None)
     warehouse.close()
-    runs.run(duckdb_settings)
+    run_below_job(duckdb_settings)
     found = {
         row["run_id"]: (row["status"], row["error"])
         for row in query(duckdb_settings, "select run_id, status, error from ops.etl_job_runs")
@@ -245,11 +245,11 @@ def test_project_that_cannot_be_parsed_is_the_users_to_mend(
 
 def test_full_refresh_gives_the_same_tables(settings: Settings, project: Path) -> None:
     load(settings, 3, 4, 5)
-    runs.run(settings)
+    run_below_job(settings)
     load(settings, 4)
-    runs.run(settings)
+    run_below_job(settings)
     before = [mart(settings, name) for name in ("metrics_hourly_activity", "daily_users")]
-    summary = runs.run(settings, full_refresh=True)
+    summary = run_below_job(settings, full_refresh=True)
     assert summary.plan is not None
     assert summary.plan.days == 3
     assert [mart(settings, n) for n in ("metrics_hourly_activity", "daily_users")] == before
@@ -259,7 +259,7 @@ def test_other_time_zone_dates_events_anew_and_rebuilds(
     settings: Settings, project: Path, in_zone: Callable[[Settings, str], Settings]
 ) -> None:
     load(settings, 3, 4)
-    runs.run(settings)
+    run_below_job(settings)
     told: list[str] = []
     moved = in_zone(settings, "Pacific/Kiritimati")  # 14 hours ahead: 10:00 UTC is the next day
     summary = runs.run(moved, notify=told.append)
@@ -280,7 +280,7 @@ def test_seeds_of_the_user_replace_ours(
     (seeds / "tiers.csv").write_text("tier,weight\ngold,9\n")
     settings = replace(duckdb_settings, seeds=seeds)
     load(settings, 3)
-    assert runs.run(settings).status == "succeeded"
+    assert run_below_job(settings).status == "succeeded"
     assert query(settings, "select tier, weight from staging.tiers") == [
         {"tier": "gold", "weight": 9}
     ]

@@ -101,12 +101,12 @@ def _translated(document: dict[str, Any], adapter: Adapter) -> Iterator[dict[str
 
 
 def skeleton(payload: bytes, adapter: Adapter) -> bytes:
-    """Return what may be kept of a foreign document: nothing of one that is no JSON."""
+    """Return what may be kept of a foreign document: nothing of what is no JSON, or too deep."""
     try:
         document = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+        return orjson.dumps(_skeleton(document, adapter.kept, kept=False))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return b""
-    return orjson.dumps(_skeleton(document, adapter.kept, kept=False))
 
 
 def _skeleton(value: Any, names: frozenset[str], *, kept: bool) -> Any:
