@@ -97,9 +97,14 @@ def chatter(rng: random.Random, first: date, zone: str, *, count: int) -> list[R
     return events
 
 
-def write_seeds(folder: Path, first: date) -> Path:
-    """The seeds of the tests: columns in another order than ours, with a mark of byte order."""
-    folder.mkdir(exist_ok=True)
+def holiday_of(first: date) -> date:
+    """The date on which a world is closed."""
+    return first + timedelta(days=5)
+
+
+def write_seeds(folder: Path) -> None:
+    """The seeds of all worlds: columns in another order than ours, with a mark of byte order."""
+    folder.mkdir()
     steps = [
         f"{hours:g},{name},{step},{event}"
         for event_number in range(4)
@@ -113,9 +118,8 @@ def write_seeds(folder: Path, first: date) -> Path:
     (folder / "business_hours.csv").write_text(
         "\n".join(["opens_at,closes_at,weekday", *hours]), encoding="utf-8"
     )
-    holiday = first + timedelta(days=5)
-    (folder / "holidays.csv").write_text(f"date\n{holiday}\n", encoding="utf-8")
-    return folder
+    dates = "".join(f"{holiday_of(first)}\n" for _, first in WORLDS.values())
+    (folder / "holidays.csv").write_text(f"date\n{dates}", encoding="utf-8")
 
 
 # -- what has to come out --------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def expected(events: Sequence[Row], zone: str, first: date, through: date) -> di
     for row in response_times(waits):
         wait = answers[row["response_event_id"]]
         seconds = business_seconds(
-            wait.opened.at, wait.closed.at, ZoneInfo(zone), first + timedelta(days=5)
+            wait.opened.at, wait.closed.at, ZoneInfo(zone), holiday_of(first)
         )
         more = {"metric_date": wait.closed.day, "user_id": wait.closed.fields.get("user_id")}
         responses.append(row | more | {"business_response_seconds": seconds})
@@ -233,7 +237,7 @@ class ChatLab(Lab):
 def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The settings of a warehouse with seeds of its own."""
     home = tmp_path_factory.mktemp("messaging")
-    (home / "seeds").mkdir()
+    write_seeds(home / "seeds")
     return {"TIDEMARK_HOME": str(home / "home"), "TIDEMARK_SEEDS": str(home / "seeds")}
 
 
@@ -263,8 +267,6 @@ def test_runs_in_any_pieces_give_the_rows_of_the_definitions(
     lab: ChatLab = request.getfixturevalue(f"{target}_chats")
     zone, first = WORLDS[world]
     rng = random.Random(world)
-    assert lab.settings.seeds is not None
-    write_seeds(lab.settings.seeds, first)
     lab.reset(zone)
     events = chatter(rng, first, zone, count=260)
     late = [event for event in events if rng.random() < 0.2]
