@@ -89,9 +89,10 @@ def _by_size(axes: Any, sizes: Sequence[int]) -> None:
 
 
 def _plain_numbers(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _sizes(folder: Path) -> tuple[str, str] | None:
@@ -102,10 +103,11 @@ def _sizes(folder: Path) -> tuple[str, str] | None:
     for target in TARGETS:
         found = sorted((r for r in records if r["target"] == target), key=lambda r: r["events"])
         sizes = [r["events"] for r in found]
+        # A target that was not measured has no place in the legend.
         for key, style, label in (
             ("total", "-o", "whole run"), ("same", "--s", "SQL of the 7 marts"),
             ("hand", ":^", "script by hand"),
-        ):  # fmt: skip
+        ) if found else ():  # fmt: skip
             axes.plot(
                 sizes, [r[key] for r in found], style, color=COLOURS[target],
                 label=f"{LABELS[target]}: {label}",
@@ -131,10 +133,11 @@ def _memory(folder: Path) -> tuple[str, str] | None:
             found = sorted(
                 (r for r in ours[name] if r["target"] == target), key=lambda r: r["events"]
             )
-            axes.plot(
-                [r["events"] for r in found], [r["peak_mb"] for r in found], style,
-                color=COLOURS[target], label=f"{LABELS[target]}: {name}",
-            )  # fmt: skip
+            if found:
+                axes.plot(
+                    [r["events"] for r in found], [r["peak_mb"] for r in found], style,
+                    color=COLOURS[target], label=f"{LABELS[target]}: {name}",
+                )  # fmt: skip
     _by_size(axes, sorted({r["events"] for rs in ours.values() for r in rs}))
     axes.set_ylim(bottom=0)
     _plain_numbers(axes.yaxis)
@@ -154,7 +157,8 @@ def _history(folder: Path) -> tuple[str, str] | None:
             key=lambda r: r["history"],
         )
         days = [r["history"] for r in found]
-        for key, style, label in (("total", "-o", "whole run"), ("models", "--s", "SQL")):
+        parts = (("total", "-o", "whole run"), ("models", "--s", "SQL")) if found else ()
+        for key, style, label in parts:
             axes.plot(
                 days, [r[key] for r in found], style, color=COLOURS[target],
                 label=f"{LABELS[target]}: {label}",
