@@ -23,10 +23,10 @@ __all__ = ["duckdb_lab", "lab", "postgres_lab"]
 
 #: The files that take minutes, longest first: begun last, they would leave a core without work.
 LONG = (
-    "marts_oracle", "faults_crashes", "readme", "retention", "faults_machine", "laws", "orchestration",
-    "identity", "erasure", "messaging", "access", "sessions", "personal_data", "publication",
-    "attribution", "agents", "restatements", "alerts", "marketplace", "faults_input", "cli", "keys",
-    "customers", "injection", "timeline", "message_costs", "schedules", "backtest",
+    "marts_oracle", "faults_crashes", "faults_input", "laws", "messaging", "retention", "readme",
+    "access", "orchestration", "sessions", "identity", "faults_machine", "erasure", "attribution",
+    "personal_data", "publication", "alerts", "agents", "restatements", "marketplace", "cli", "keys",
+    "customers", "injection", "message_costs", "backtest", "timeline", "schedules",
 )  # fmt: skip
 
 
