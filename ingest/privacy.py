@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -37,16 +37,14 @@ _BETWEEN = r"[\s\-‐-―−.()/·_\u2060]"
 _PHONE = re.compile(rf"\+{_BETWEEN}*\d(?:{_BETWEEN}*\d){{7,14}}")
 _TOP = r"(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})"
 _EMAIL = re.compile(rf"(?:\"[^\"@]+\"|[^\s@<>\",;:]+)@[^\s@<>\",;:]+\.{_TOP}", re.IGNORECASE)
-_NAMED_EMAIL = re.compile(r"[^<>@]*<\s*(?:mailto:)?([^<>\s]+@[^<>\s]+)\s*>", re.IGNORECASE)
+_NAMED_EMAIL = re.compile(r"[^<>@]*<\s*(?:mailto:)?([^<>@\s]+@[^<>@\s]+)\s*>", re.IGNORECASE)
 #: The name of an image for screens of a higher resolution, which only looks like an address.
 IMAGE_NAME = re.compile(r"@\dx\.(?:png|jpe?g|gif|webp|svg|avif)$", re.IGNORECASE)
 
-_EMBEDDED = re.compile(
-    r"wamid\.[A-Za-z0-9+/=_\-]+"
-    rf"|[\w.%+'\-]+@[\w\-]+(?:\.[\w\-]+)*\.{_TOP}"
-    rf"|(?<![\w.+])\+{_BETWEEN}*\d(?:{_BETWEEN}{{0,3}}\d){{7,14}}(?!\d)",
-    re.IGNORECASE,
-)
+_DOMAIN = re.compile(rf"@[\w\-]+(?:\.[\w\-]+)*\.{_TOP}", re.IGNORECASE)
+_LOCAL_SIGN = re.compile(r"[\w.%+'\-]")
+_NUMBER = re.compile(rf"(?<![\w.+])\+{_BETWEEN}*\d(?:{_BETWEEN}{{0,3}}\d){{7,14}}(?!\d)")
+_NUMBER_OR_MESSAGE = re.compile(rf"wamid\.[A-Za-z0-9+/=_\-]+|{_NUMBER.pattern}", re.IGNORECASE)
 
 _SIGNS = {"\u207a": "+", "\u208a": "+", "\u2795": "+"}
 
@@ -97,16 +95,48 @@ def _hashed(key: HashKey, normal_form: str) -> str:
     return f"{key.version}:{mac}"
 
 
+def embedded_addresses(
+    text: str, *, domain: re.Pattern[str], local_sign: re.Pattern[str]
+) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of the e-mail addresses in a text, in one pass whatever it holds.
+
+    Each is looked for from its sign on: any letter of a long word could be the first of one, and
+    the word would be read to its end from every letter. ``domain`` matches the sign and what
+    follows, ``local_sign`` one sign of what stands in front.
+    """
+    free = 0
+    for match in domain.finditer(text):
+        begin = match.start()
+        while begin > free and local_sign.match(text, begin - 1):
+            begin -= 1
+        if begin < match.start():
+            yield begin, match.end()
+            free = match.end()
+
+
 def _with_hidden_parts(value: str, key: HashKey) -> str:
     """Replace the parts of a value that identify by their hashes; else it is left as it is."""
 
-    def hidden(match: re.Match[str]) -> str:
-        normal_form = identifying(match.group())
-        return match.group() if normal_form is None else _hashed(key, normal_form)
+    def hidden(part: str) -> str:
+        normal_form = identifying(part)
+        return part if normal_form is None else _hashed(key, normal_form)
 
     text = _plain(decoded(value))
-    found = _EMBEDDED.sub(hidden, text)
-    return value if found == text else found
+    addresses = embedded_addresses(text, domain=_DOMAIN, local_sign=_LOCAL_SIGN)
+    numbers = _NUMBER.finditer(text)
+    number = next(numbers, None)
+    parts, free = [], 0
+    for begin, end in (*addresses, (len(text), len(text))):
+        while number is not None and number.start() < begin:
+            # What begins as a phone number is not cut in two by an address that touches it.
+            begin, number = max(begin, number.end()), next(numbers, None)
+        while found := _NUMBER_OR_MESSAGE.search(text, free, begin):
+            parts += text[free : found.start()], hidden(found.group())
+            free = found.end()
+        parts += text[free:begin], hidden(text[begin:end])
+        free = end
+    hidden_text = "".join(parts)
+    return value if hidden_text == text else hidden_text
 
 
 class Pseudonyms:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ingest.privacy import IMAGE_NAME, Pseudonyms, decoded
+from ingest.privacy import IMAGE_NAME, Pseudonyms, decoded, embedded_addresses
 
 #: How a text looks that is worth a look in Python, as a regular expression of RE2.
 TEXT_MARKS = (
@@ -90,17 +90,16 @@ _URL_PERSONAL = re.compile(
 )
 
 _TOP = r"(?:xn--[a-z0-9\-]+|[^\W\d_]{2,})"
-_EMAIL = re.compile(
-    rf"(?:[\w.%+'!#$*^~\-]+|\"[^\"\n@]{{1,64}}\")"
-    rf"@(?:[\w\-]+(?:\.[\w\-]+)*\.{_TOP}|\[[0-9a-fA-F:.]+\])",
-    re.IGNORECASE,
-)
+_DOMAIN = rf"@(?:[\w\-]+(?:\.[\w\-]+)*\.{_TOP}|\[[0-9a-fA-F:.]+\])"
+_EMAIL_DOMAIN = re.compile(_DOMAIN, re.IGNORECASE)
+_EMAIL_SIGN = re.compile(r"[\w.%+'!#$*^~\-]")
+_QUOTED_EMAIL = re.compile(rf"\"[^\"\n@]{{1,64}}\"{_DOMAIN}", re.IGNORECASE)
 #: An address with a person's name before it.
 _NAMED_EMAIL = re.compile(
-    r"(?:\"[^\"\n@]{1,80}\"\s*|(?:[^\W\da-z_][\w'.\-]*\s+){1,4})<[^<>@\s]+@[^<>\s]+>"
+    r"(?:\"[^\"\n@]{1,80}\"\s*|(?:[^\W\da-z_][\w'.\-]{0,60}\s{1,9}){1,4})<[^<>@\s]+@[^<>\s]+>"
 )
-_WRITTEN_AT = re.compile(r"\s*[\[(]\s*at\s*[\])]\s*", re.IGNORECASE)
-_WRITTEN_DOT = re.compile(r"\s*[\[(]\s*dot\s*[\])]\s*", re.IGNORECASE)
+_WRITTEN_AT = re.compile(r"(?:(?<!\s)\s+)?[\[(]\s*at\s*[\])]\s*", re.IGNORECASE)
+_WRITTEN_DOT = re.compile(r"(?:(?<!\s)\s+)?[\[(]\s*dot\s*[\])]\s*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _MESSAGE_ID = re.compile(r"wamid\.[A-Za-z0-9+/=_\-]+")
 _PHONE = re.compile(
@@ -220,8 +219,18 @@ def _address(match: re.Match[str]) -> str:
     return "[ip]" + match.group()[len(text) :]
 
 
-def _email(match: re.Match[str]) -> str:
+def _quoted_email(match: re.Match[str]) -> str:
     return match.group() if IMAGE_NAME.search(match.group()) else "[email]"
+
+
+def _without_emails(text: str) -> str:
+    text = _QUOTED_EMAIL.sub(_quoted_email, text)
+    parts, free = [], 0
+    for begin, end in embedded_addresses(text, domain=_EMAIL_DOMAIN, local_sign=_EMAIL_SIGN):
+        if not IMAGE_NAME.search(text, begin, end):
+            parts += text[free:begin], "[email]"
+            free = end
+    return "".join((*parts, text[free:]))
 
 
 def _without_numbers(text: str, *, local: bool, phone: bool) -> str:
@@ -244,7 +253,7 @@ def redact(text: str, *, local: bool = True, phone: bool = False) -> str:
     folded = found = _folded(text)
     if "@" in found:
         found = _NAMED_EMAIL.sub("[email]", found)
-        found = _EMAIL.sub(_email, found)
+        found = _without_emails(found)
     if "wamid." in found:
         found = _MESSAGE_ID.sub("[message]", found)
     if sum(map(str.isdigit, found)) >= 4 or "::" in found:
@@ -266,7 +275,7 @@ def redact(text: str, *, local: bool = True, phone: bool = False) -> str:
 def redact_name(name: str) -> str:
     """Replace e-mail addresses, phone numbers with a plus sign and message ids in a name."""
     folded = _folded(name)
-    found = _MESSAGE_ID.sub("[message]", _EMAIL.sub(_email, folded))
+    found = _MESSAGE_ID.sub("[message]", _without_emails(folded))
     found = _PLUS_PHONE.sub("[phone]", found)
     return name if found == folded else found
 

@@ -49,7 +49,8 @@ _ENVELOPE = ("user_id", "anonymous_id", "actor_id")
 #: A hash that the door made of a phone number or an address: the same person in any field.
 KEYED_HASH = re.compile(r"[A-Za-z0-9]{1,32}:[0-9a-f]{64}")
 
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'')
+#: A string that is not closed ends with the text: what looks for its end looks once.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)|\'([^\']*)\'')
 _GIVEN = re.compile(r'"\w*(?:id|Id|hash|Hash|phone|email)"\s*:\s*([\w.+\-]+)')
 _WORD = re.compile(r"[^\s\"',;{}\[\]()<>=|]{4,}")
 _PART = re.compile(r"[^\s\"',;{}\[\]()<>=|&?/#]{4,}")

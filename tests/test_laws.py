@@ -216,17 +216,9 @@ def test_any_history_that_ends_with_nothing_stale_gives_the_same_marts(
     assert_equal_marts(world.marts(), built)
 
 
-#: Both changes of clock of 2026 in Europe/Berlin: 29 March and 25 October.
-ZONES = [
-    ("Europe/Berlin", date(2026, 3, 31)),
-    ("Europe/Berlin", date(2025, 10, 28)),
-]
-
-
-@pytest.mark.parametrize(("zone", "end"), ZONES)
-def test_duckdb_and_postgres_give_equal_tables(
-    worlds: dict[str, World], tmp_path: Path, zone: str, end: date
-) -> None:
+def test_duckdb_and_postgres_give_equal_tables(worlds: dict[str, World], tmp_path: Path) -> None:
+    """Around the change of clocks of 26 October 2025 in Europe/Berlin, an hour of which comes twice."""
+    zone, end = "Europe/Berlin", date(2025, 10, 28)
     world = simulate(days=9, size=6000, seed=7, out=tmp_path / "sim", end=end, timezone=zone,
                      late_rate=0.05, duplicate_rate=0.05)  # fmt: skip
     built = {}

@@ -43,11 +43,11 @@ HOURS = (
     (5, "09:00", "23:59"), (6, "10:00", "14:00"), (7, "00:30", "12:00"), (7, "12:00", "24:00"),
 )  # fmt: skip
 
-#: Zone and first date of a world; its fourth date is the Sunday of a change of clocks.
+#: Zone and first date of a world; its fourth date is the Sunday of a change of clocks: forward by
+#: an hour, back by half of one.
 WORLDS = {
     "spring": ("America/New_York", date(2026, 3, 5)),
-    "autumn": ("Europe/Berlin", date(2026, 10, 22)),
-    "half hour": ("Australia/Lord_Howe", date(2026, 4, 2)),
+    "autumn": ("Australia/Lord_Howe", date(2026, 4, 2)),
 }
 DAYS = 9
 
@@ -254,12 +254,9 @@ def postgres_chats(homes: dict[str, str], postgres_server: str) -> Iterator[Chat
         )
 
 
-#: The same SQL on both: two changes of clocks are enough to compare the engines.
-#: Each world once, on either engine in turn.
-CASES = list(zip(("duckdb", "postgres") * len(WORLDS), WORLDS, strict=False))
-
-
-@pytest.mark.parametrize(("target", "world"), CASES)
+@pytest.mark.parametrize(
+    ("target", "world"), list(zip(("duckdb", "postgres"), WORLDS, strict=True))
+)
 def test_runs_in_any_pieces_give_the_rows_of_the_definitions(
     request: pytest.FixtureRequest, target: str, world: str
 ) -> None:
@@ -293,7 +290,7 @@ def in_pieces(lab: ChatLab, rng: random.Random, first: date, last: date) -> None
     """Run from one date to another in ranges of random length."""
     day = first
     while day <= last:
-        end = min(last, day + timedelta(days=rng.choice((0, 3, 4, 5))))
+        end = min(last, day + timedelta(days=rng.choice((0, 4, 5))))
         lab.run_models(day, end)
         day = end + timedelta(days=1)
 

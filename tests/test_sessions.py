@@ -147,7 +147,7 @@ def test_any_order_of_loads_and_runs(
 ) -> None:
     """Late events and runs of any dates between: once nothing is stale, the table is right.
 
-    Then interior dates are run again, which changes nothing, and events are removed, after which
+    Then an interior date is run again, which changes nothing, and events are removed, after which
     so many days are run at once.
     """
     world = worlds[target]
@@ -166,10 +166,9 @@ def test_any_order_of_loads_and_runs(
     facts = read(events, zone)
     last = max(fact.day for fact in facts)
     # Nothing is stale: a session that goes on after an interior date is not cut off.
-    inner = sorted({fact.day for fact in facts} - {last})
-    for day in rng.sample(inner, min(2, len(inner))):
-        world.run(day, day)
-        world.check(events)
+    day = rng.choice(sorted({fact.day for fact in facts} - {last}))
+    world.run(day, day)
+    world.check(events)
     # What was removed is gone once its date and all after it were run again.
     gone = rng.sample(facts, 12)
     kept = [e for e in events if e["event_id"] not in {fact.event_id for fact in gone}]
