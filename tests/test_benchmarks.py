@@ -20,12 +20,12 @@ from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
 from tests.benchmarks import parts
 from tests.benchmarks.__main__ import announce, events_of
-from tests.benchmarks.measure import quantile
+from tests.benchmarks.measure import Cost, quantile
 from tests.benchmarks.parts import done
 from tests.benchmarks.peers import queries, spread
 from tests.benchmarks.queries import questions, same
 from tests.benchmarks.results import Results
-from tests.benchmarks.runs import compare, script
+from tests.benchmarks.runs import RunCost, compare, script
 from tests.benchmarks.worlds import multiply
 from tests.events import line, load
 
@@ -183,3 +183,9 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
     assert process.wait(timeout=30) != 0
     assert "went on" not in process.stdout.read()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_overlaps_is_counted_once() -> None:
+    """Of ten seconds two nodes were at work for 1..4 and 2..5, a third for 6..7; one published."""
+    cost = RunCost(10.0, 1.0, {}, [(1.0, 4.0), (2.0, 5.0), (6.0, 7.0)], Cost(0.0, 0.0, 0.0))
+    assert cost.constant == 4.0
