@@ -7,12 +7,17 @@ existing rows still mean the same) or breaking. Reading and writing versions bel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ingest.contract_lock import ENVELOPE, Lock, canonical_envelope, canonical_event
+from ingest.errors import UserError
 from ingest.registry import Registry
+
+
+class BreakingChange(UserError):
+    """Contracts that would break what producers or readers rely on, without a new version."""
 
 
 @dataclass(frozen=True)
@@ -206,3 +211,15 @@ def changes_since_registered(
             current = canonical_event(contracts.events[name], contracts)
             found += _judged(name, known, current, "registered in the warehouse")
     return found
+
+
+def refuse(changes: Iterable[Change]) -> None:
+    """Let changes pass unless some are refused.
+
+    Raises:
+        BreakingChange: names every change that is refused, one per line.
+
+    """
+    refused = [str(change) for change in changes if change.refused]
+    if refused:
+        raise BreakingChange("\n".join(refused))

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ingest.adapters import Adapter, adapter_named
-from ingest.contract_commands import register_versions
+from ingest.contract_versions import register_versions
 from ingest.errors import UserError
 from ingest.loader import Loader, LoadResult
 from ingest.redate import ensure_timezone

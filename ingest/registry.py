@@ -2,8 +2,8 @@
 
 Everything that depends on the shape of events (the columns of raw.events, validation, staging
 models, raw checks, JSON Schemas, simulated events) is derived from here. How a value is
-validated or stored belongs in ``ingest.validation``; how contracts are shown, compared and
-exported belongs in ``ingest.contract_commands``.
+validated or stored belongs in ``ingest.validation``; how contracts are shown and exported belongs
+in ``ingest.contract_catalogue``, how they are compared in ``ingest.contract_changes``.
 """
 
 from __future__ import annotations

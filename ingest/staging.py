@@ -1,7 +1,7 @@
 """The staging models, written from the contracts: one view of all events, one view per domain.
 
 Belongs here: the text of ``dbt_project/models/staging``. When it is written and held against the
-files on disk is the business of ``ingest.contract_commands``; the test ``conforms`` that the
+files on disk is the business of ``ingest.contract_files``; the test ``conforms`` that the
 generated YAML calls stands in ``dbt_project/tests/generic``.
 """
 

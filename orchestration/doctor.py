@@ -94,7 +94,7 @@ def _warehouse(settings: Settings) -> str:
 
 
 def _contracts(_: Settings) -> str:
-    from ingest.contract_commands import check_contracts
+    from ingest.contract_files import check_contracts
 
     report = check_contracts()
     if not report.ok:

@@ -16,22 +16,18 @@ import jsonschema
 import pytest
 import yaml
 
-from ingest.contract_commands import (
-    LAYOUT,
-    BreakingChange,
-    CheckReport,
-    Layout,
-    check_contracts,
+from ingest.contract_catalogue import (
     export_contracts,
     list_contracts,
     markdown_catalogue,
-    register_versions,
     render_contracts,
     show_contract,
-    sync_contracts,
 )
+from ingest.contract_changes import BreakingChange
+from ingest.contract_files import LAYOUT, CheckReport, Layout, check_contracts, sync_contracts
 from ingest.contract_lint import contract_faults
 from ingest.contract_lock import canonical_event, fingerprint, read_lock
+from ingest.contract_versions import register_versions
 from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.json_schema import event_schema, example_event

@@ -1,4 +1,4 @@
-"""The commands on contracts; what they do is in ``ingest.contract_commands``."""
+"""The commands on contracts; what they do is in ``ingest.contract_files`` and its neighbours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ contracts = typer.Typer(help="What producers may send: look it up, check it, kee
 @contracts.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List all events by domain."""
-    from ingest.contract_commands import list_contracts
+    from ingest.contract_catalogue import list_contracts
 
     console, found = Console(), list_contracts()
     if as_json:
@@ -31,7 +31,7 @@ def list_(as_json: AsJson = False) -> None:
 @contracts.command()
 def show(event: Annotated[str, typer.Argument(help="Name of an event.")]) -> None:
     """Show one event: fields, rules and an example."""
-    from ingest.contract_commands import show_contract
+    from ingest.contract_catalogue import show_contract
 
     Console().line(show_contract(event))
 
@@ -39,7 +39,7 @@ def show(event: Annotated[str, typer.Argument(help="Name of an event.")]) -> Non
 @contracts.command()
 def check() -> None:
     """Find faults, breaking changes, and generated files that are out of step."""
-    from ingest.contract_commands import check_contracts
+    from ingest.contract_files import check_contracts
 
     report = check_contracts(settings=load_settings())
     for line in report.lines():
@@ -55,7 +55,7 @@ def sync(
     ] = None,
 ) -> None:
     """Write everything that is generated from the contracts."""
-    from ingest.contract_commands import sync_contracts
+    from ingest.contract_files import sync_contracts
 
     for line in sync_contracts(retire=retire or ()).lines():
         Console().line(line)
@@ -67,7 +67,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder, or a .json or .md file.")] = None,
 ) -> None:
     """Write the contracts for others."""
-    from ingest.contract_commands import export_contracts
+    from ingest.contract_catalogue import export_contracts
 
     for path in export_contracts(format, out):
         Console().line(str(path))
