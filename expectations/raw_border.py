@@ -1,17 +1,16 @@
 """The raw border: did plausible days arrive, and is what is stored what the contracts say?
 
-Belongs here: the suite generated from the contracts (``raw_suite``) and the frames it looks at.
+Belongs here: the frames that the suite of raw.events looks at. The suite itself is written from
+the contracts, by ``ingest.raw_suite``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expectations.suites import FOLDER
-from ingest.registry import Field, Registry
-from ingest.validation import CLIENT_IDENTIFIERS
 from ingest.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -19,170 +18,9 @@ if TYPE_CHECKING:
 
 PATH = FOLDER / "raw_events.yml"
 
-RELATION = "raw.events"
-
 #: How far back a day is compared, and how many days of it there must be.
 HISTORY_DAYS = 28
 ENOUGH_DAYS = 7
-
-
-def raw_suite(registry: Registry) -> dict[str, Any]:
-    """Return the suite of raw.events as data, from the contracts."""
-    columns: dict[str, str] = {}
-    expectations = _volume_expectations()
-    for name, condition in sorted(_required(registry).items()):
-        column = f"null_{name}"
-        columns[column] = f"sum(case when {condition} then 1 else 0 end)"
-        expectations.append(
-            _expectation(
-                f"required_{name}", "days", column, {"max_value": 0}, "block",
-                "The door rejects events without it; a null here was lost after the door.",
-            )
-        )  # fmt: skip
-    for name, (least, most) in sorted(_ranges(registry).items()):
-        tests = []
-        tests += [f'"{name}" < {least:g}'] if least is not None else []
-        tests += [f'"{name}" > {most:g}'] if most is not None else []
-        column = f"out_of_range_{name}"
-        columns[column] = f"sum(case when {' or '.join(tests)} then 1 else 0 end)"
-        expectations.append(
-            _expectation(
-                f"range_{name}", "days", column, {"max_value": 0}, "block",
-                "The contract bounds it; every amount and duration downstream relies on that.",
-            )
-        )  # fmt: skip
-    for name, condition in sorted(_enums(registry).items()):
-        column = f"not_in_enum_{name}"
-        columns[column] = f"sum(case when {condition} then 1 else 0 end)"
-        expectations.append(
-            _expectation(
-                f"enum_{name}", "days", column, {"max_value": 0}, "block",
-                "The contract lists its values; models compare with them by name.",
-            )
-        )  # fmt: skip
-    return {"suite": "raw_events", "columns": columns, "expectations": expectations}
-
-
-def _expectation(
-    name: str, frame: str, column: str, bounds: Mapping[str, float], severity: str, reason: str
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "relation": RELATION,
-        "frame": frame,
-        "type": "expect_column_values_to_be_between",
-        "column": column,
-        "kwargs": dict(bounds),
-        "severity": severity,
-        "reason": reason,
-    }
-
-
-def _volume_expectations() -> list[dict[str, Any]]:
-    return [
-        _expectation(
-            "a_day_has_events", "days", "events", {"min_value": 1}, "warn",
-            "A day without any event is mostly a producer that was down; it may also be true.",
-        ),
-        _expectation(
-            "volume_as_usual", "days", "events_vs_usual", {"min_value": 0.25, "max_value": 4.0},
-            "warn",
-            "Against the median of the last 28 days: a launch or a holiday may explain it, so a "
-            "person decides.",
-        ),
-        _expectation(
-            "every_line_accounted_for", "loads", "unaccounted", {"min_value": 0, "max_value": 0},
-            "block",
-            "read = accepted + duplicates + rejected; anything else means that the door lost or "
-            "invented events.",
-        ),
-        _expectation(
-            "nothing_lost", "days", "lost", {"max_value": 0}, "block",
-            "As many events are stored as the loads accepted (not judged where retention removed "
-            "the day, nor from the first event on of a person who was erased).",
-        ),
-        _expectation(
-            "nothing_invented", "days", "invented", {"max_value": 0}, "block",
-            "More events stored than accepted were loaded twice: every count would be too high.",
-        ),
-        _expectation(
-            "few_rejected", "loads", "rejected_share", {"max_value": 0.2}, "warn",
-            "More than a fifth of a file rejected is a producer that changed, not noise; the "
-            "accepted rest is sound.",
-        ),
-        _expectation(
-            "few_duplicates", "loads", "duplicate_share", {"max_value": 0.5}, "warn",
-            "Sending twice is allowed; half of a file is a replay that someone should know of.",
-        ),
-    ]  # fmt: skip
-
-
-def _quoted(values: Iterable[str]) -> str:
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
-
-
-def _required(registry: Registry) -> dict[str, str]:
-    """Return field -> SQL that is true where it is required and null."""
-    always = [n for n, s in registry.envelope_columns().items() if registry.envelope[n].required]
-    found = {name: f'"{name}" is null' for name in always}
-    events_of: dict[str, set[str]] = {}
-    stored = registry.raw_columns()
-    for event in registry.events.values():
-        own = [n for n, s in event.properties.items() if s.required and s.stored]
-        for name in (*event.required, *own):
-            if name in stored and name not in always:
-                events_of.setdefault(name, set()).add(event.name)
-    for name, events in events_of.items():
-        unless = ' and "dnt" is not true' if name in CLIENT_IDENTIFIERS else ""
-        found[name] = f'"{name}" is null and event_name in ({_quoted(events)}){unless}'
-    return found
-
-
-def _fields(registry: Registry) -> dict[str, list[Field]]:
-    found: dict[str, list[Field]] = {
-        name: [registry.envelope[name]] for name in registry.envelope_columns()
-    }
-    for event in registry.events.values():
-        for name, spec in event.properties.items():
-            if spec.stored:
-                found.setdefault(name, []).append(spec)
-    return found
-
-
-def _ranges(registry: Registry) -> dict[str, tuple[float | None, float | None]]:
-    """Return numeric field -> widest bounds that any contract gives it."""
-    found: dict[str, tuple[float | None, float | None]] = {}
-    for name, specs in _fields(registry).items():
-        if specs[0].type not in ("integer", "number"):
-            continue
-        least = [s.min for s in specs]
-        most = [s.max for s in specs]
-        low = None if None in least else min(v for v in least if v is not None)
-        high = None if None in most else max(v for v in most if v is not None)
-        if low is not None or high is not None:
-            found[name] = (low, high)
-    return found
-
-
-def _enums(registry: Registry) -> dict[str, str]:
-    """Return field -> SQL that is true where its value is not one of those its event allows."""
-    found: dict[str, str] = {}
-    for name in registry.envelope_columns():
-        if registry.envelope[name].enum:
-            found[name] = f'"{name}" not in ({_quoted(registry.envelope[name].enum)})'
-    groups: dict[str, dict[tuple[str, ...], set[str]]] = {}
-    for event in registry.events.values():
-        if event.status:
-            groups.setdefault("status", {}).setdefault(event.status, set()).add(event.name)
-        for name, spec in event.properties.items():
-            if spec.stored and spec.enum and spec.type != "array":
-                groups.setdefault(name, {}).setdefault(spec.enum, set()).add(event.name)
-    for name, by_values in groups.items():
-        found[name] = " or ".join(
-            f'(event_name in ({_quoted(events)}) and "{name}" not in ({_quoted(values)}))'
-            for values, events in by_values.items()
-        )
-    return found
 
 
 def raw_frames(

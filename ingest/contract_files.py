@@ -8,18 +8,16 @@ contracts belongs in ``ingest.contract_versions``.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from ingest.contract_changes import BreakingChange, changes_since, refuse
 from ingest.contract_lint import contract_faults
 from ingest.contract_lock import LOCK_FILE, Lock, read_lock
 from ingest.contract_versions import register_versions, warehouse_findings
 from ingest.errors import UserError
+from ingest.raw_suite import raw_suite_text
 from ingest.registry import CONTRACTS_DIR, ContractError, Registry, load_registry
 from ingest.settings import Settings
 from ingest.staging import MARK, staging_files
@@ -119,32 +117,13 @@ def _read_contracts(layout: Layout) -> Registry:
 # -- what is generated -----------------------------------------------------------------------
 
 
-def _raw_suite_text(contracts: Registry) -> str | None:
-    """Return the raw suite as text, or None while there is no module that makes it."""
-    try:
-        module = importlib.import_module("expectations.raw_border")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("expectations"):
-            return None
-        raise
-    if not hasattr(module, "raw_suite"):
-        return None
-    suite = module.raw_suite(contracts)
-    if isinstance(suite, str):
-        return suite
-    text = yaml.safe_dump(suite, sort_keys=False, width=96, allow_unicode=True)
-    return f"# {MARK}\n{text}"
-
-
 def generated_files(contracts: Registry, lock: Lock, layout: Layout = LAYOUT) -> dict[Path, str]:
     """Return every generated file as it should be, lock file included."""
     files = {
         layout.staging / name: text
         for name, text in staging_files(contracts, lock.history()).items()
     }
-    suite = _raw_suite_text(contracts)
-    if suite is not None:
-        files[layout.raw_suite] = suite
+    files[layout.raw_suite] = raw_suite_text(contracts)
     files[layout.lock] = lock.text()
     return files
 

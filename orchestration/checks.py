@@ -9,6 +9,7 @@ from expectations import mart_border as outgoing
 from expectations import raw_border as incoming
 from expectations.runner import Outcome, run_expectations
 from expectations.suites import Expectation, read_suite
+from ingest.raw_suite import RELATION as RAW_RELATION
 from orchestration.ledger import CheckRecord
 from orchestration.relations import marts
 from orchestration.run_resource import RunHandle
@@ -17,8 +18,8 @@ from orchestration.session import RunSession, refusal
 
 def asset_of(expectation: Expectation) -> dg.AssetKey:
     """Return the asset that an expectation speaks of."""
-    if expectation.relation == incoming.RELATION:
-        return dg.AssetKey(incoming.RELATION.split("."))
+    if expectation.relation == RAW_RELATION:
+        return dg.AssetKey(RAW_RELATION.split("."))
     return dg.AssetKey(["marts", expectation.relation])
 
 
