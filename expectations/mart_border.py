@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from expectations.suites import FOLDER, Suite
+from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _values(
     for name, spec in metrics.items():
         day = spec.get("date", "metric_date")
         parts.append(
-            f"select '{name}' as metric, {day} as day, "
+            f"select {literal(name)} as metric, {day} as day, "
             f"cast({spec['value']} as double precision) as value "
             f"from {schema}.{spec['relation']} "
             f"where {day} between date '{since}' and date '{end}' group by {day}"

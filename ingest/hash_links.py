@@ -16,6 +16,7 @@ from ingest.errors import UserError
 from ingest.privacy import Pseudonyms
 from ingest.registry import Registry, registry
 from ingest.settings import STAFF, Settings
+from ingest.sql_text import literal, literals
 from ingest.warehouse import Warehouse
 
 #: Identifiers of identity_map that the door hashes; the others come as hashes.
@@ -121,7 +122,6 @@ class HashMemory:
         )
 
     def _columns(self, names: Iterable[str]) -> list[tuple[str, str, str]]:
-        marks = ", ".join(f"'{name}'" for name in names)
         return [
             (schema, table, name)
             for schema, table, name in self.warehouse.execute(
@@ -132,7 +132,7 @@ class HashMemory:
                 "and columns.table_name = tables.table_name "
                 "where tables.table_type = 'BASE TABLE' "
                 "and columns.table_schema in ('intermediate', 'marts', 'build') "
-                f"and columns.column_name in ({marks}) order by 1, 2, 3"
+                f"and columns.column_name in ({literals(names)}) order by 1, 2, 3"
             )
         ]
 
@@ -147,7 +147,7 @@ class HashMemory:
 
     def _note_clients_written(self, version: str) -> None:
         """Keep the hashes of an older version that are in the warehouse: only they are linked."""
-        sources = [("raw", "events", name, f"'{name}'", name) for name in LINKED]
+        sources = [("raw", "events", name, literal(name), name) for name in LINKED]
         if self.warehouse.relation_exists("intermediate", "int_identifiers"):
             sources.append(("intermediate", "int_identifiers", "identifier", "identifier_type", ""))
         found = " union ".join(
@@ -188,8 +188,8 @@ class HashMemory:
         pairs = [(old, new) for new, hashes in shown.items() for old in hashes]
         self._fill_temporary(pairs)
         events = " union all ".join(
-            f"select '{name}' as identifier_type, {name} as new_hash, event_date, occurred_at, "
-            "event_id, load_id from raw.events "
+            f"select {literal(name)} as identifier_type, {name} as new_hash, event_date, "
+            "occurred_at, event_id, load_id from raw.events "
             "where load_id >= ? and event_date between ? and ? "
             f"and {name} in (select new_hash from tide_hashes)"
             for name in LINKED

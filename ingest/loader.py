@@ -46,6 +46,7 @@ from ingest.schema import ensure_month_partitions, raw_columns_ddl
 from ingest.settings import Settings
 from ingest.shape import Fault
 from ingest.source_files import file_format, file_sha256, read_blocks, read_documents
+from ingest.sql_text import identifiers, literal
 from ingest.tombstones import ErasedPersons, happened_at
 from ingest.typing_engine import Batch, Feed, TypingEngine
 from ingest.warehouse import LOAD_LOCK, Warehouse
@@ -391,7 +392,7 @@ class Loader:
         for domain in batch.lines:
             rows = self.engine.typed_rows(batch, domain, chosen, load_id=load_id)
             self._copy_to_postgres(domain, rows)
-        columns = ", ".join(f'"{name}"' for name in self.registry.raw_columns())
+        columns = identifiers(self.registry.raw_columns())
         staged = ", ".join(f'tide_stage."{name}"' for name in self.registry.raw_columns())
         rows = warehouse.execute(
             f"""
@@ -420,12 +421,11 @@ class Loader:
         spool = self.settings.home / "spool" / str(os.getpid())
         spool.mkdir(parents=True, exist_ok=True)
         path = spool / f"{domain}.csv"
-        quoted_path = str(path).replace("'", "''")
-        names = ", ".join(f'"{name}"' for name in rows.column_names)
+        names = identifiers(rows.column_names)
         try:
             self.engine.connection.register("tide_typed", rows)
             self.engine.connection.execute(
-                f"copy (from tide_typed) to '{quoted_path}' (format csv, header false)"
+                f"copy (from tide_typed) to {literal(str(path))} (format csv, header false)"
             )
             cursor = self.warehouse.connection.cursor()
             with (

@@ -7,12 +7,13 @@ written and held against the file on disk is the business of ``ingest.contract_f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from ingest.registry import Field, Registry
+from ingest.sql_text import literals
 from ingest.staging import MARK
 from ingest.validation import CLIENT_IDENTIFIERS
 
@@ -116,10 +117,6 @@ def _volume_expectations() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _quoted(values: Iterable[str]) -> str:
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
-
-
 def _required(contracts: Registry) -> dict[str, str]:
     """Return field -> SQL that is true where it is required and null."""
     always = [n for n, s in contracts.envelope_columns().items() if contracts.envelope[n].required]
@@ -133,7 +130,7 @@ def _required(contracts: Registry) -> dict[str, str]:
                 events_of.setdefault(name, set()).add(event.name)
     for name, events in events_of.items():
         unless = ' and "dnt" is not true' if name in CLIENT_IDENTIFIERS else ""
-        found[name] = f'"{name}" is null and event_name in ({_quoted(events)}){unless}'
+        found[name] = f'"{name}" is null and event_name in ({literals(sorted(events))}){unless}'
     return found
 
 
@@ -168,7 +165,7 @@ def _enums(contracts: Registry) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in contracts.envelope_columns():
         if contracts.envelope[name].enum:
-            found[name] = f'"{name}" not in ({_quoted(contracts.envelope[name].enum)})'
+            found[name] = f'"{name}" not in ({literals(sorted(contracts.envelope[name].enum))})'
     groups: dict[str, dict[tuple[str, ...], set[str]]] = {}
     for event in contracts.events.values():
         if event.status:
@@ -178,7 +175,8 @@ def _enums(contracts: Registry) -> dict[str, str]:
                 groups.setdefault(name, {}).setdefault(spec.enum, set()).add(event.name)
     for name, by_values in groups.items():
         found[name] = " or ".join(
-            f'(event_name in ({_quoted(events)}) and "{name}" not in ({_quoted(values)}))'
+            f"(event_name in ({literals(sorted(events))}) "
+            f'and "{name}" not in ({literals(sorted(values))}))'
             for values, events in by_values.items()
         )
     return found

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ingest.errors import UserError
 from ingest.schema import ensure_month_partitions
+from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
 
 
@@ -53,8 +54,7 @@ def _refuse_closed(warehouse: Warehouse, stored: str | None, timezone: str) -> N
 
 
 def _redate(warehouse: Warehouse, timezone: str) -> None:
-    zone = timezone.replace("'", "''")
-    local = f"timezone('{zone}', timezone('UTC', occurred_at))"
+    local = f"timezone({literal(timezone)}, timezone('UTC', occurred_at))"
     if warehouse.target == "postgres":
         months = warehouse.execute(f"select distinct to_char({local}, 'YYYY-MM') from raw.events")
         ensure_month_partitions(warehouse, sorted(month for (month,) in months))

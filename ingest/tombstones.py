@@ -22,6 +22,7 @@ import orjson
 
 from ingest.privacy import Pseudonyms
 from ingest.settings import Settings
+from ingest.sql_text import literals
 from ingest.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class ErasedPersons:
         connection.execute("create or replace temp table tide_tombstones as from tide_given")
         connection.unregister("tide_given")
         kinds = [(name, kind) for name, found in NAMING_FIELDS.items() for kind in found]
-        values = ", ".join(f"('{name}', '{kind}')" for name, kind in kinds)
+        values = ", ".join(f"({literals(pair)})" for pair in kinds)
         connection.execute(
             "create or replace temp table tide_kinds as "
             f"from (values {values}) as kinds (field, identifier_type)"

@@ -23,9 +23,10 @@ from ingest.privacy import Pseudonyms
 from ingest.redaction import REMOVED, redact, redact_tree, redact_url
 from ingest.registry import Registry
 from ingest.shape import Fault, Shaper, certain_keys, judge
+from ingest.sql_text import literal
 from ingest.tombstones import ErasedPersons
 from ingest.user_agents import parse_device
-from ingest.validation import SETUP, DomainStatement, quoted
+from ingest.validation import SETUP, DomainStatement
 
 _EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
@@ -139,8 +140,8 @@ class TypingEngine:
     def _confine(self, spool: Path | None) -> None:
         """Keep what users send away from files, the network and extensions, for good."""
         if spool is not None:
-            self.connection.execute(f"set allowed_directories = [{quoted(str(spool))}]")
-            self.connection.execute(f"set temp_directory = {quoted(str(spool))}")
+            self.connection.execute(f"set allowed_directories = [{literal(str(spool))}]")
+            self.connection.execute(f"set temp_directory = {literal(str(spool))}")
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions",
                         "allow_community_extensions", "enable_external_access"):  # fmt: skip
             self.connection.execute(f"set {setting} = false")

@@ -18,6 +18,7 @@ from ingest.blocks import ORDINAL_BITS
 from ingest.privacy import CLIENT_IDENTIFIERS, IDENTIFYING_MARKS, SUSPICIOUS_MARKS
 from ingest.redaction import TEXT_MARKS, URL_MARKS
 from ingest.registry import DEVICE_COLUMNS, DROPPED_CONTEXT, Event, Field, Registry
+from ingest.sql_text import literal, literals
 
 #: Every reason for which an input is rejected, with what it means.
 REASON_CODES: dict[str, str] = {
@@ -102,18 +103,13 @@ create or replace temp macro tm_time_fault(value, name) as
 """
 
 
-def quoted(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _list(values: Any) -> str:
-    return "(" + ", ".join(quoted(str(value)) for value in values) + ")"
+    return f"({literals(map(str, values))})"
 
 
 def _assigned(column: str, codes: tuple[str, ...]) -> str:
     """Return a code in upper case if it is one of those assigned (a join costs more memory)."""
-    pattern = quoted("|".join(codes))
+    pattern = literal("|".join(codes))
     return f"case when regexp_full_match(upper({column}), {pattern}) then upper({column}) end"
 
 
@@ -184,7 +180,7 @@ class DomainStatement:
         found = []
         given = (
             "case when blanks and trim({0}, "
-            + quoted(_WHITE_SPACE)
+            + literal(_WHITE_SPACE)
             + ") = '' then null else {0} end"
         )
         groups = (
@@ -205,7 +201,7 @@ class DomainStatement:
         checks: list[str] = []
 
         def when(condition: str, code: str, field: str, detail: str) -> None:
-            checks.append(f"when {condition} then {quoted(f'{code}|{field}|{detail}')}")
+            checks.append(f"when {condition} then {literal(f'{code}|{field}|{detail}')}")
 
         when("i_event_id is null", "missing_field", "event_id", "event_id is required")
         when(
@@ -286,8 +282,8 @@ class DomainStatement:
                      f"must be at most {field.max}")  # fmt: skip
             if field.type == "timestamp":
                 checks.append(
-                    f"when tm_time_fault({column}, {quoted(name)}) is not null "
-                    f"then tm_time_fault({column}, {quoted(name)})"
+                    f"when tm_time_fault({column}, {literal(name)}) is not null "
+                    f"then tm_time_fault({column}, {literal(name)})"
                 )
 
     def _of(self, events: list[Event]) -> str:
@@ -303,25 +299,25 @@ class DomainStatement:
             if field is not None and field.default is not None:
                 by_default[field.default].append(event.name)
         for default, names in by_default.items():
-            literal = json.dumps(default) if not isinstance(default, str) else quoted(default)
-            value = f"coalesce({value}, case when event_name in {_list(names)} then {literal} end)"
+            given = literal(default) if isinstance(default, str) else json.dumps(default)
+            value = f"coalesce({value}, case when event_name in {_list(names)} then {given} end)"
         return value
 
     def _private(self, field: Field, value: str) -> str:
         """Hash or redact what a value may give away that is stored in this field."""
         if field.type == "text":
-            marked = f"regexp_matches({value}, {quoted(TEXT_MARKS)})"
+            marked = f"regexp_matches({value}, {literal(TEXT_MARKS)})"
             return f"case when {marked} then tm_redact({value}) else {value} end"
         if field.format == "url":
-            marked = f"regexp_matches({value}, {quoted(URL_MARKS)})"
+            marked = f"regexp_matches({value}, {literal(URL_MARKS)})"
             return f"case when {marked} then tm_redact_url({value}) else {value} end"
         if field.type in ("array", "object"):
             text = f"cast({value} as varchar)"
-            marked = f"suspicious or regexp_matches({text}, {quoted(TEXT_MARKS)})"
+            marked = f"suspicious or regexp_matches({text}, {literal(TEXT_MARKS)})"
             return f"case when {marked} then tm_redact_json({text}) else {text} end"
         if may_identify(field):
             # Functions in Python are dear: only values that bear a mark themselves go there.
-            marked = f"suspicious and regexp_matches({value}, {quoted(IDENTIFYING_MARKS)})"
+            marked = f"suspicious and regexp_matches({value}, {literal(IDENTIFYING_MARKS)})"
             hashed = f"then tm_pseudonym({value})"
             if field.staff == "always":
                 hashed = f"then tm_staff({value})"
@@ -342,10 +338,10 @@ class DomainStatement:
         """Column of raw.events -> expression over the inputs."""
         local = "t_occurred_at"
         if self._timezone != "UTC":
-            local = f"timezone({quoted(self._timezone)}, timezone('UTC', t_occurred_at))"
+            local = f"timezone({literal(self._timezone)}, timezone('UTC', t_occurred_at))"
         values: dict[str, str] = {
             "load_id": f"$load_id::bigint + (line_number >> {ORDINAL_BITS})",
-            "domain": quoted(self._domain),
+            "domain": literal(self._domain),
             "event_date": f"cast({local} as date)",
             "event_hour": f"cast(extract(hour from {local}) as smallint)",
         }
@@ -355,7 +351,7 @@ class DomainStatement:
         values["event_name"] = "event_name"
         values["occurred_at"] = "t_occurred_at"
         for name in ("source", "channel"):
-            values[name] = f"coalesce({values[name]}, {quoted(self._envelope[name].default)})"
+            values[name] = f"coalesce({values[name]}, {literal(self._envelope[name].default)})"
         values["schema_version"] = (
             f"coalesce({values['schema_version']}, {self._envelope['schema_version'].default})"
         )
@@ -397,7 +393,7 @@ class DomainStatement:
         if not by_type:
             return given
         branches = " ".join(
-            f"when event_name in {_list(event.name for event in events)} then {quoted(kind)}"
+            f"when event_name in {_list(event.name for event in events)} then {literal(kind)}"
             for kind, events in by_type.items()
         )
         return f"coalesce({given}, case {branches} end)"
@@ -405,15 +401,15 @@ class DomainStatement:
     def _timed(self) -> str:
         """Return the CTEs that both statements start with, the last one being ``timed``."""
         inputs = ",\n        ".join(self._inputs())
-        suspicious = " or ".join(f"contains(line, {quoted(mark)})" for mark in SUSPICIOUS_MARKS)
-        blanks = " or ".join(f"contains(line, {quoted(mark)})" for mark in _BLANK_MARKS)
+        suspicious = " or ".join(f"contains(line, {literal(mark)})" for mark in SUSPICIOUS_MARKS)
+        blanks = " or ".join(f"contains(line, {literal(mark)})" for mark in _BLANK_MARKS)
         country = _assigned("i_country_code", country_codes())
         currency = _assigned("i_currency", currency_codes())
         return f"""
 with parsed as (
     select line_number, event_name, {suspicious} or foreign_signs as suspicious,
         {blanks} or foreign_signs as blanks,
-        json_transform(line, {quoted(self._structure())}) as j
+        json_transform(line, {literal(self._structure())}) as j
     from (select *, strlen(line) <> length(line) as foreign_signs from $lines)
     where event_name in {_list(event.name for event in self._events)}
 ),
@@ -451,7 +447,7 @@ judged as (
 select
     line_number,
     fault,
-    {quoted(self._domain)} as domain,
+    {literal(self._domain)} as domain,
     event_date,
     case when fault is null then cast(i_event_id as uuid) end as event_id
 from judged

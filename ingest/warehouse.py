@@ -15,6 +15,7 @@ from typing import Any
 from ingest.errors import UserError
 from ingest.schema import migrate
 from ingest.settings import Settings
+from ingest.sql_text import identifiers
 
 #: Advisory lock numbers on Postgres ("tide" in ASCII, then a counter).
 LOAD_LOCK = 0x7469646500000001
@@ -74,7 +75,7 @@ class Warehouse:
         """Insert rows with bound values; no rows is no statement."""
         if not rows:
             return
-        names = ", ".join(f'"{name}"' for name in columns)
+        names = identifiers(columns)
         mark = "?" if self.target == "duckdb" else "%s"
         sql = f"insert into {table} ({names}) values ({', '.join([mark] * len(columns))})"
         cursor = self.connection if self.target == "duckdb" else self.connection.cursor()

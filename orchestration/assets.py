@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import dbt_assets
 
+from ingest.sql_text import literal
 from orchestration import dbt_runner, ledger
 from orchestration.access.migrate import role_of, settle
 from orchestration.dbt_project import DbtProject
@@ -166,7 +167,7 @@ def count_rows(session: RunSession, tables: list[Relation]) -> dict[str, int]:
             else ""
         )
         counts.append(
-            f"select '{table.layer}.{table.name}' as name, count(*) as n "
+            f"select {literal(f'{table.layer}.{table.name}')} as name, count(*) as n "
             f"from {table.full_name}{where}"
         )
     return {name: int(n) for name, n in session.warehouse.execute(" union all ".join(counts))}

@@ -14,6 +14,7 @@ from typing import Any
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from ingest.sql_text import identifier, literal
 from ingest.warehouse import Warehouse
 from orchestration.access.matrix import PEOPLE, read_matrix
 from orchestration.dbt_project import DbtProject
@@ -77,7 +78,7 @@ def export_relation(
         selected = ", ".join(_expression(c[0], str(c[1]), format) for c in columns)
         try:
             rows = connection.execute(
-                f"copy (select {selected} from {table}) to '{_quoted(waiting)}' "
+                f"copy (select {selected} from {table}) to {literal(str(waiting.absolute()))} "
                 f"({_options(format, out)})"
             ).fetchone()
             waiting.replace(out)
@@ -112,10 +113,6 @@ def _seen_by(settings: Settings, name: str, role: str, subject: str | None) -> R
     return Rows(condition, (subject,) if subject is not None else ())
 
 
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("'", "''")
-
-
 def _options(format: str, out: Path) -> str:
     if format == "csv":
         return "format csv, header true"
@@ -126,7 +123,7 @@ def _options(format: str, out: Path) -> str:
 
 
 def _expression(column: str, kind: str, format: str) -> str:
-    name = '"' + column.replace('"', '""') + '"'
+    name = identifier(column)
     if format == "csv" and kind == "VARCHAR":
         return (
             f"case when regexp_matches({name}, '{RISKY}') then '''' || {name} else {name} end "

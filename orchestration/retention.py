@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from ingest.sql_text import literal
 from ingest.warehouse import LOAD_LOCK, WAIT_SECONDS, Warehouse, WarehouseBusy
 from orchestration import ledger
 from orchestration.dbt_project import DbtProject, seed_rows
@@ -207,7 +208,7 @@ def _parts(
         yield part
         if table.layer == "marts":
             restated.append(
-                f"(old.relation = '{table.name}' "
+                f"(old.relation = {literal(table.name)} "
                 f"and old.metric_date < {_day(part.removal.removed_before)})"
             )
             last = part.removal

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ingest.sql_text import identifier
 from ingest.warehouse import Warehouse
 from orchestration.access import functions
 from orchestration.access.grants import default_privilege_differences, grant_differences
@@ -19,7 +20,6 @@ from orchestration.access.roles import (
     OURS,
     TRANSFORMER,
     Difference,
-    quoted,
     readers_relations,
     role_differences,
 )
@@ -93,14 +93,14 @@ def _owners(warehouse: Warehouse) -> Iterator[Difference]:
             to = TRANSFORMER if schema in BUILT else "current_user"
             yield Difference(
                 f"{word} {schema}.{name} belongs to {owner}",
-                f"alter {word} {quoted(schema)}.{quoted(name)} owner to {to}",
+                f"alter {word} {identifier(schema)}.{identifier(name)} owner to {to}",
             )
 
 
 def _relations(warehouse: Warehouse, marts: Sequence[Relation]) -> Iterator[Difference]:
     names = {mart.name for mart in marts}
     for name, (kind, enabled, forced, invoker) in readers_relations(warehouse).items():
-        table = f"{READERS_SCHEMA}.{quoted(name)}"
+        table = f"{READERS_SCHEMA}.{identifier(name)}"
         if kind == "v":
             if not invoker:
                 yield Difference(

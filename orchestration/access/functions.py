@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ingest.schema import MIGRATIONS
+from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
 from orchestration.access.matrix import Rule
 from orchestration.access.roles import Difference
@@ -79,7 +80,7 @@ def needed(rule: Rule) -> set[str]:
 def condition(rule: Rule) -> str:
     """Return the condition of a rule's policy."""
     return rule.condition(
-        subjects=f"select ops.own_subjects('{rule.role}')",
+        subjects=f"select ops.own_subjects({literal(rule.role)})",
         newest=f"(select ops.newest_{rule.relation}())",
         owned=f"select ops.own_{rule.owners_relation}()",
     )
@@ -97,7 +98,8 @@ def _texts(rules: Iterable[Rule]) -> dict[tuple[str, str], tuple[str, str, str]]
                 "",
                 "setof text language sql stable",
                 f'\nselect "{rule.own_column}" from {READERS_SCHEMA}."{rule.owners_relation}"\n'
-                f"where \"{rule.owners_column}\" in (select ops.own_subjects('{rule.role}'))\n",
+                f'where "{rule.owners_column}" in '
+                f"(select ops.own_subjects({literal(rule.role)}))\n",
             )
         if rule.last_days is not None:
             texts["ops", f"newest_{rule.relation}"] = (

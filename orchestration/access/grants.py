@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ingest.sql_text import identifier
 from ingest.warehouse import Warehouse
 from orchestration.access import functions
 from orchestration.access.matrix import Rule
@@ -17,7 +18,6 @@ from orchestration.access.roles import (
     PUBLISHER,
     TRANSFORMER,
     Difference,
-    quoted,
 )
 from orchestration.relations import READERS_SCHEMA, Relation
 
@@ -77,15 +77,15 @@ class Grant:
     def target(self) -> str:
         """The object as GRANT names it."""
         if self.kind == "schema":
-            return f"schema {quoted(self.schema)}"
+            return f"schema {identifier(self.schema)}"
         if self.kind == "function":
-            return f"function {quoted(self.schema)}.{self.name}"
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
+            return f"function {identifier(self.schema)}.{self.name}"
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
 
     @property
     def what(self) -> str:
         """The privilege as GRANT names it."""
-        return f"{self.privilege} ({quoted(self.column)})" if self.column else self.privilege
+        return f"{self.privilege} ({identifier(self.column)})" if self.column else self.privilege
 
     @property
     def words(self) -> str:
@@ -126,6 +126,11 @@ where nspname = any(%(schemas)s) and grantee <> proowner
 """
 
 
+def _grantee(name: str) -> str:
+    """Name a role as GRANT does; PUBLIC is a word of SQL and no role."""
+    return "public" if name == "PUBLIC" else identifier(name)
+
+
 def grant_differences(
     warehouse: Warehouse, rules: Sequence[Rule], marts: Sequence[Relation]
 ) -> Iterator[Difference]:
@@ -140,12 +145,12 @@ def grant_differences(
     for grant in sorted(found - wanted):
         yield Difference(
             f"{grant.words} stands in no rule",
-            f"revoke {grant.what} on {grant.target} from {quoted(grant.grantee)} cascade",
+            f"revoke {grant.what} on {grant.target} from {_grantee(grant.grantee)} cascade",
         )
     for grant in sorted(wanted - found):
         yield Difference(
             f"{grant.words} is missing",
-            f"grant {grant.what} on {grant.target} to {quoted(grant.grantee)}",
+            f"grant {grant.what} on {grant.target} to {_grantee(grant.grantee)}",
         )
 
 
@@ -222,11 +227,11 @@ def default_privilege_differences(warehouse: Warehouse) -> Iterator[Difference]:
     kinds = {"r": "tables", "S": "sequences", "f": "functions", "T": "types", "n": "schemas"}
     for owner, schema, kind, grantee, privilege in sorted(found ^ wanted):
         key = (owner, schema, kind, grantee, privilege)
-        where = f"in schema {quoted(schema)} " if schema else ""
+        where = f"in schema {identifier(schema)} " if schema else ""
         change, to = ("grant", "to") if key in wanted else ("revoke", "from")
         yield Difference(
             f"default privilege {privilege} on {kinds.get(kind, kind)} of {owner} for {grantee} "
             + ("is missing" if key in wanted else "stands in no rule"),
-            f"alter default privileges for role {quoted(owner)} {where}{change} {privilege} "
-            f"on {kinds.get(kind, kind)} {to} {quoted(grantee)}",
+            f"alter default privileges for role {identifier(owner)} {where}{change} {privilege} "
+            f"on {kinds.get(kind, kind)} {to} {_grantee(grantee)}",
         )

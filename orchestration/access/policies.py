@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingest.sql_text import identifier
 from ingest.warehouse import Warehouse
 from orchestration.access import functions
 from orchestration.access.matrix import Rule
-from orchestration.access.roles import PUBLISHER, Difference, quoted, readers_relations
+from orchestration.access.roles import PUBLISHER, Difference, readers_relations
 from orchestration.relations import READERS_SCHEMA, Relation
 
 
@@ -59,7 +60,7 @@ def policy_differences(
     for key, policy in found.items():
         if wanted.get(key, (None, ""))[0] != policy:
             how = "is otherwise than the matrix says" if key in wanted else "stands in no rule"
-            drop = f"drop policy {quoted(key[1])} on {READERS_SCHEMA}.{quoted(key[0])}"
+            drop = f"drop policy {identifier(key[1])} on {READERS_SCHEMA}.{identifier(key[0])}"
             yield Difference(
                 f"policy {key[1]} on {READERS_SCHEMA}.{key[0]} {how}",
                 f"{drop}; {wanted[key][1]}" if key in wanted else drop,
@@ -80,7 +81,7 @@ def _wanted_policies(
     login = warehouse.value("select current_user")
     wanted = {}
     for table in tables:
-        target = f"{READERS_SCHEMA}.{quoted(table)}"
+        target = f"{READERS_SCHEMA}.{identifier(table)}"
         for name, role, grantee in (
             ("owner", login, "current_user"),
             ("publisher", PUBLISHER, PUBLISHER),
@@ -98,7 +99,7 @@ def _wanted_policies(
                 rule.relation, rule.role, "r", (group,), True,
                 written.get((rule.relation, rule.role), "true"), None,
             ),
-            f"create policy {rule.role} on {READERS_SCHEMA}.{quoted(rule.relation)} for select "
+            f"create policy {rule.role} on {READERS_SCHEMA}.{identifier(rule.relation)} for select "
             f"to {group} using ({functions.condition(rule)})",
         )  # fmt: skip
     return wanted
@@ -122,9 +123,9 @@ def _as_postgres_writes(
             if not functions.needed(rule) <= known:
                 continue
             columns = _columns_of(warehouse, types[rule.relation])
-            table = f"pg_temp.{quoted(rule.relation)}"
+            table = f"pg_temp.{identifier(rule.relation)}"
             warehouse.execute(
-                f"create temp table if not exists {quoted(rule.relation)} ({columns})"
+                f"create temp table if not exists {identifier(rule.relation)} ({columns})"
             )
             warehouse.execute(
                 f"create policy {rule.role} on {table} for select "
@@ -144,7 +145,7 @@ def _columns_of(warehouse: Warehouse, mart: Relation) -> str:
         warehouse.execute(
             "select attname, format_type(atttypid, atttypmod) from pg_attribute "
             "where attrelid = to_regclass(?) and attnum > 0 and not attisdropped",
-            [f"{READERS_SCHEMA}.{quoted(mart.name)}"],
+            [f"{READERS_SCHEMA}.{identifier(mart.name)}"],
         )
     )
-    return ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
+    return ", ".join(f"{identifier(name)} {kind}" for name, kind in types.items())

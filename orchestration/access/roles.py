@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ingest.sql_text import identifier
 from ingest.warehouse import Warehouse
 from orchestration.access.matrix import PEOPLE
 from orchestration.relations import READERS_SCHEMA
@@ -39,11 +40,6 @@ class Difference:
     mend: str | None
 
 
-def quoted(name: str) -> str:
-    """Return a name as an SQL identifier; PUBLIC is none."""
-    return "public" if name == "PUBLIC" else '"' + name.replace('"', '""') + '"'
-
-
 def role_differences(warehouse: Warehouse) -> Iterator[Difference]:
     """Yield groups that are missing, can more than they should, or belong to other roles."""
     columns = ", ".join(ATTRIBUTES)
@@ -68,7 +64,8 @@ def role_differences(warehouse: Warehouse) -> Iterator[Difference]:
         [list(GROUPS)],
     ):
         yield Difference(
-            f"role {member} is a member of {group}", f"revoke {quoted(group)} from {quoted(member)}"
+            f"role {member} is a member of {group}",
+            f"revoke {identifier(group)} from {identifier(member)}",
         )
     version = warehouse.connection.info.server_version
     for group in (TRANSFORMER, PUBLISHER):

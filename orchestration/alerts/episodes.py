@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from ingest.settings import Settings
+from ingest.sql_text import identifiers
 from orchestration.publication.opened import open_published, require
 
 SEVERITIES = ("critical", "high", "medium", "low")
@@ -76,7 +77,7 @@ def published_episodes(settings: Settings) -> PublishedEpisodes:
         UserError: nothing was published yet, or nothing with episodes in it.
 
     """
-    columns = ", ".join(f'"{name}"' for name in Episode.__dataclass_fields__)
+    columns = identifiers(Episode.__dataclass_fields__)
     with open_published(settings) as warehouse:
         require(warehouse, "alert_episodes")
         ((number, through),) = warehouse.execute(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ingest.errors import UserError
 from ingest.settings import Settings
+from ingest.sql_text import identifier, literal
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import ledger
 from orchestration.erasure.rows import SCHEMAS, PersonRows
@@ -34,10 +35,6 @@ HANDOVER_SECONDS = 0.3
 
 #: Write-ahead log segments that are filled anew at most, 16 MB each.
 SEGMENTS = 256
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def require_space(settings: Settings) -> None:
@@ -88,7 +85,7 @@ def published_attached(settings: Settings, warehouse: Warehouse) -> Iterator[tup
         yield ()
         return
     path = settings.published_path.resolve()
-    warehouse.execute(f"attach '{_quoted(path)}' as {PUBLISHED} (read_only)")
+    warehouse.execute(f"attach {literal(str(path))} as {PUBLISHED} (read_only)")
     try:
         yield (PUBLISHED,)
     finally:
@@ -105,7 +102,7 @@ def write_published(settings: Settings, rows: PersonRows) -> None:
     _remove(waiting)
     run = rows.warehouse.execute
     here = rows.warehouse.value("select current_database()")
-    run(f"attach '{_quoted(waiting)}' as {CLEAN} (row_group_size {ROW_GROUP_SIZE})")
+    run(f"attach {literal(str(waiting))} as {CLEAN} (row_group_size {ROW_GROUP_SIZE})")
     try:
         for table in rows.tables():
             if table.catalog == PUBLISHED:
@@ -121,7 +118,7 @@ def write_published(settings: Settings, rows: PersonRows) -> None:
             run(sql)
         _copy_comments(rows.warehouse)
     finally:
-        run(f'use "{here}"')
+        run(f"use {identifier(here)}")
         run(f"detach {CLEAN}")
     waiting.chmod(0o444)
     _sync(waiting)
@@ -141,8 +138,7 @@ def _copy_comments(warehouse: Warehouse) -> None:
     )
     for kind, schema, name, column, comment in comments:
         what = f'{CLEAN}.{schema}."{name}"' + (f'."{column}"' if column else "")
-        text = comment.replace("'", "''")
-        warehouse.execute(f"comment on {kind} {what} is '{text}'")
+        warehouse.execute(f"comment on {kind} {what} is {literal(comment)}")
 
 
 def remove_old_versions(settings: Settings) -> None:
@@ -177,8 +173,8 @@ def rewrite_warehouse(session: RunSession, request_id: str) -> None:
     _remove(fresh)
     here = warehouse.value("select current_database()")
     run("checkpoint")
-    run(f"attach '{_quoted(fresh)}' as {FRESH}")
-    run(f'copy from database "{here}" to {FRESH}')
+    run(f"attach {literal(str(fresh))} as {FRESH}")
+    run(f"copy from database {identifier(here)} to {FRESH}")
     if _counts(warehouse, str(here)) != _counts(warehouse, FRESH):
         run(f"detach {FRESH}")
         _remove(fresh)
@@ -193,7 +189,7 @@ def rewrite_warehouse(session: RunSession, request_id: str) -> None:
     run(f"checkpoint {FRESH}")
     run(f"detach {FRESH}")
     _sync(fresh)
-    run(f"attach '{_quoted(fresh)}' as {FRESH}")
+    run(f"attach {literal(str(fresh))} as {FRESH}")
     log = path.with_name(path.name + ".wal")
     if log.exists() and log.stat().st_size:
         raise UserError(f"{log} is in use; end what works on the warehouse and repeat the erasure")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from ingest.sql_text import identifier, identifiers, literal, literals
 from ingest.tombstones import IDENTIFIER_TYPES, KEYED_HASH, salted, salted_sql, tokens
 from ingest.warehouse import Warehouse
 from orchestration import ledger
@@ -145,7 +146,7 @@ class PersonRows:
             yield both.format(
                 schema,
                 "mine.identifier = theirs.identifier "
-                f"and theirs.identifier_type in ({_literals(HASHES)})",
+                f"and theirs.identifier_type in ({literals(HASHES)})",
             )
         if self.warehouse.relation_exists("ops", "hash_links"):
             one_way = (
@@ -157,11 +158,11 @@ class PersonRows:
 
     def _partners(self, source: str, hashes: set[str]) -> set[Identifier]:
         hashed = salted_sql(
-            self.warehouse.target, f"'{self.salt}'", "linked.mine_type", "linked.mine"
+            self.warehouse.target, literal(self.salt), "linked.mine_type", "linked.mine"
         )
         rows = self.warehouse.execute(
             "select distinct linked.identifier_type, linked.identifier "
-            f"from ({source}) as linked where {hashed} in ({_literals(sorted(hashes))})"
+            f"from ({source}) as linked where {hashed} in ({literals(sorted(hashes))})"
         )
         return {(str(kind), str(value)) for kind, value in rows}
 
@@ -169,7 +170,7 @@ class PersonRows:
 
     def tables(self) -> list[Table]:
         """Return the tables that can hold rows of a person, in the order of their names."""
-        schemas = _literals(SCHEMAS)
+        schemas = literals(SCHEMAS)
         if self.warehouse.target == "postgres":
             rows = self.warehouse.execute(
                 "select null, namespaces.nspname, classes.relname, "
@@ -221,8 +222,8 @@ class PersonRows:
     def _find_identifiers(self, tables: Sequence[Table]) -> None:
         """Identifiers of columns whose type is known, then what else names a client."""
         mine = TABLES[IDENTIFIER]
-        hashed = salted_sql(self.warehouse.target, f"'{self.salt}'", "identifier_type", "key")
-        hashes = _literals(sorted({hashed for _, hashed in self.tombstones}))
+        hashed = salted_sql(self.warehouse.target, literal(self.salt), "identifier_type", "key")
+        hashes = literals(sorted({hashed for _, hashed in self.tombstones}))
         for typed in (True, False):
             self._run("drop table if exists tide_candidates")
             self._run(
@@ -244,9 +245,9 @@ class PersonRows:
 
     def _note_candidates(self, table: Table, key: Key) -> None:
         if key.type_column:
-            types = [f'"{key.type_column}"']
+            types = [identifier(key.type_column)]
         else:
-            types = [f"'{kind}'" for kind in ((key.type,) if key.type else IDENTIFIER_TYPES)]
+            types = [literal(kind) for kind in ((key.type,) if key.type else IDENTIFIER_TYPES)]
         for kind in types:
             self._run(
                 f"insert into tide_candidates select distinct {kind}, "
@@ -292,7 +293,7 @@ class PersonRows:
             return self._owner()
         if key.kind == SUBJECT:
             cases = " ".join(
-                f"when '{subject}' then {column} in (select key from {TABLES[kind]})"
+                f"when {literal(subject)} then {column} in (select key from {TABLES[kind]})"
                 for subject, kind in SUBJECTS.items()
             )
             users = f"{column} in (select key from {mine} where identifier_type = subject_type)"
@@ -305,7 +306,9 @@ class PersonRows:
                 f"(select identifier_type, key from {mine})"
             )
         if key.type:
-            return f"{column} in (select key from {mine} where identifier_type = '{key.type}')"
+            return (
+                f"{column} in (select key from {mine} where identifier_type = {literal(key.type)})"
+            )
         found = f"{column} in (select key from {mine})"
         return f"({found} and coalesce(actor_type, 'user') = 'user')" if (
             key.column == "actor_id"
@@ -420,11 +423,11 @@ class PersonRows:
                 yield column, f"({found})"
 
     def _mentions_name(self, text: str, name: str) -> str:
-        literal = _literals([name])
-        pattern = _literals([rf"(^|[^A-Za-z0-9_]){re.escape(name)}($|[^A-Za-z0-9_])"])
+        sought = literal(name)
+        pattern = literal(rf"(^|[^A-Za-z0-9_]){re.escape(name)}($|[^A-Za-z0-9_])")
         if self.warehouse.target == "postgres":
-            return f"(position({literal} in {text}) > 0 and {text} ~ {pattern})"
-        return f"(contains({text}, {literal}) and regexp_matches({text}, {pattern}))"
+            return f"(position({sought} in {text}) > 0 and {text} ~ {pattern})"
+        return f"(contains({text}, {sought}) and regexp_matches({text}, {pattern}))"
 
     def _texts(self, table: Table, *, change: bool) -> int:
         full = f"{table.schema}.{table.name}"
@@ -455,7 +458,7 @@ class PersonRows:
         ]
 
     def _rows_of(self, table: Table, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        names = ", ".join(f'"{name}"' for name in columns)
+        names = identifiers(columns)
         place = "cast(ctid as text)" if self.warehouse.target == "postgres" else "rowid"
         some = " or ".join(f'"{name}" is not null' for name in columns)
         yield from self.warehouse.execute(f"select {place}, {names} from {table.sql} where {some}")
@@ -485,7 +488,7 @@ class PersonRows:
         self, table: Table, columns: Sequence[str], action: str, rows: Sequence[Any]
     ) -> None:
         if self.warehouse.target == "postgres":
-            where = f"ctid in ({', '.join(f'{_literals([row])}::tid' for row in rows)})"
+            where = f"ctid in ({', '.join(f'{literal(row)}::tid' for row in rows)})"
         else:
             where = f"rowid in ({', '.join(str(int(row)) for row in rows)})"
         if action == "delete":
@@ -500,7 +503,7 @@ class PersonRows:
         else:
             for name in columns:
                 self._run(
-                    f"update {table.sql} set \"{name}\" = '{BLANK}' "
+                    f'update {table.sql} set "{name}" = {literal(BLANK)} '
                     f'where {where} and "{name}" is not null'
                 )
 
@@ -540,7 +543,3 @@ def _owned(table: Table, kind: str) -> tuple[str | None, Key | None]:
     deletes = table.rule.deletes
     column = next((key.column for key in deletes if key.kind == kind), None)
     return column, next((key for key in (USER, USER_KEY) if key in deletes), None)
-
-
-def _literals(values: Iterable[str]) -> str:
-    return ", ".join("'" + str(value).replace("'", "''") + "'" for value in values) or "null"

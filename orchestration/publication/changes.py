@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from ingest.sql_text import identifiers
 from ingest.warehouse import Warehouse
 from orchestration.relations import Relation
 
@@ -43,7 +44,7 @@ def copy_dates(
         where = f' where "{mart.since_column}" <= ? and "{mart.date_column}" >= ?'
         values = [dates[-1], dates[0] - SPAN_REACH]
         # A row that got longer, or shorter, may have been published under other dates.
-        key = ", ".join(f'"{name}"' for name in mart.grain)
+        key = identifiers(mart.grain)
         changed = f"select {key} from {mart.full_name}{where}"
         warehouse.execute(f"delete from {table} where ({key}) in ({changed})", values)
     order = f' order by "{mart.ordered_by}"' if mart.ordered_by else ""

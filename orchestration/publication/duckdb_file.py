@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from ingest.sql_text import identifier, identifiers, literal
 from ingest.warehouse import Warehouse
 from orchestration.publication import restatements
 from orchestration.publication.changes import copy_dates, dates_to_publish
@@ -97,7 +98,7 @@ def _published_before(session: RunSession, path: Path | None) -> Iterator[str | 
         return
     connection = session.warehouse.connection
     try:
-        connection.execute(f"attach '{_quoted(path)}' as before (read_only)")
+        connection.execute(f"attach {literal(str(path))} as before (read_only)")
     except duckdb.Error:
         session.note(f"{path.name} cannot be read: what this publication restates is not known")
         yield None
@@ -106,10 +107,6 @@ def _published_before(session: RunSession, path: Path | None) -> Iterator[str | 
         yield "before"
     finally:
         connection.execute("detach before")
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
 
 
 def _write_file(
@@ -152,7 +149,7 @@ def _attach(warehouse: Warehouse, path: Path, before: Path | None) -> list[date]
     part of it is blocks that nothing is in any more.
     """
     _remove(path)
-    attach = f"attach '{_quoted(path)}' as {PUBLISHED} (row_group_size {ROW_GROUP_SIZE})"
+    attach = f"attach {literal(str(path))} as {PUBLISHED} (row_group_size {ROW_GROUP_SIZE})"
     dates = dates_to_publish(warehouse)
     ran = warehouse.value("select count(*) from ops.partition_state where last_run_id is not null")
     if before is not None and dates is not None and 2 * len(dates) <= int(ran):
@@ -191,7 +188,7 @@ def _write_table(warehouse: Warehouse, mart: Relation, dates: Sequence[date] | N
     ):  # fmt: skip
         _write_whole(warehouse, mart, table)
         return
-    names = ", ".join(f'"{name}"' for name, _ in columns)
+    names = identifiers(name for name, _ in columns)
     copy_dates(warehouse, mart, table, names, dates)
     # What retention has removed of the mart.
     warehouse.execute(
@@ -222,7 +219,7 @@ def _write_whole(warehouse: Warehouse, mart: Relation, table: str) -> None:
     if mart.ordered_by:
         warehouse.execute(
             f"insert or replace into {PUBLISHED}.ops.ordered_rows "
-            f"select '{mart.name}', count(*) from {table}"
+            f"select {literal(mart.name)}, count(*) from {table}"
         )
 
 
@@ -230,7 +227,7 @@ def _is_out_of_order(warehouse: Warehouse, mart: Relation, table: str) -> bool:
     """Tell whether too many rows were appended since a table was written in order."""
     ((rows, ordered),) = warehouse.execute(
         f"select count(*), coalesce((select row_count from {PUBLISHED}.ops.ordered_rows "
-        f"where relation = '{mart.name}'), 0) from {table}"
+        f"where relation = {literal(mart.name)}), 0) from {table}"
     )
     return rows > (1 + UNORDERED_SHARE) * ordered
 
@@ -249,7 +246,7 @@ def published_view(connection: Any, mart: Relation) -> str:
     ).fetchone()
     query = re.split(r"\bas\b", sql, maxsplit=1, flags=re.IGNORECASE)[1].rstrip("; \n")
     # Names of the warehouse's own database would lead readers to a file that they do not have.
-    for name in (database, f'"{database}"'):
+    for name in (database, identifier(database)):
         for schema in (mart.schema, f'"{mart.schema}"'):
             query = query.replace(f"{name}.{schema}.", "marts.")
     return f'create or replace view {PUBLISHED}.marts."{mart.name}" as {query}'
@@ -263,9 +260,7 @@ def _describe(connection: object, mart: Relation) -> None:
         for column in mart.columns
     ]
     statements = [
-        f"comment on {what} is '{' '.join(text.split()).replace(chr(39), chr(39) * 2)}'"
-        for what, text in texts
-        if text
+        f"comment on {what} is {literal(' '.join(text.split()))}" for what, text in texts if text
     ]
     if statements:
         connection.execute(";".join(statements))  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
+from ingest.sql_text import identifiers
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration.access.migrate import settle_within
 from orchestration.access.roles import PUBLISHER
@@ -61,8 +62,8 @@ def copy_marts(
 
 
 def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
-    columns = ", ".join(f'"{name}"' for name in columns_of(warehouse, mart.schema, mart.name))
-    key = ", ".join(f'"{name}"' for name in mart.grain)
+    columns = identifiers(columns_of(warehouse, mart.schema, mart.name))
+    key = identifiers(mart.grain)
     table = f'{SCHEMA}."{mart.name}"'
     ours = f"select {columns} from {mart.full_name}"
     if dates is None or not key:

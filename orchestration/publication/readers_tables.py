@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
 from orchestration.relations import READERS_SCHEMA as SCHEMA
 from orchestration.relations import Relation
@@ -130,5 +131,4 @@ def _describe(warehouse: Warehouse, mart: Relation) -> None:
     ]
     for what, text in texts:
         if text:
-            words = " ".join(text.split()).replace("'", "''")
-            warehouse.execute(f"comment on {what} is '{words}'")
+            warehouse.execute(f"comment on {what} is {literal(' '.join(text.split()))}")

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
 from orchestration.relations import Relation
 
@@ -92,7 +93,7 @@ def find(
     some = bool(warehouse.value(f"select 1 from {COMPARED} limit 1"))
     through = f"cast('{published_through}' as date)"
     kept_from = _kept_from(warehouse)
-    cause = _text_literal(DEFINITION if forgotten else _new_loads(warehouse))
+    cause = literal(DEFINITION if forgotten else _new_loads(warehouse))
     for mart in marts:
         if mart.date_column is None:
             if publishing_through != published_through:
@@ -306,7 +307,7 @@ def comparison(
     def key(name: str) -> str:
         value = f'coalesce(new_rows."{name}", old_rows."{name}")'
         text = f"coalesce({_text(value, kinds[name] or 'varchar')}, 'null')"
-        return f"{_text_literal(name + '=')} || {text}"
+        return f"{literal(name + '=')} || {text}"
 
     differ = {
         name: _differs(f'old_rows."{name}"', f'new_rows."{name}"', kinds[name]) for name in cells
@@ -315,7 +316,7 @@ def comparison(
         f'old_rows."{name}" as before_{n}, new_rows."{name}" as after_{n}, {differ[name]} as is_{n}'
         for n, name in enumerate(cells)
     ]
-    row = _text_literal("row")
+    row = literal("row")
     taken_apart = [
         (ROW, f"case when was then {row} end", f"case when is_now then {row} end",
          "was is null or is_now is null"),
@@ -327,7 +328,7 @@ def comparison(
     ]  # fmt: skip
     # One scan a column: texts are made of what differs only, which a lateral join cannot do.
     selects = [
-        f"select {_text_literal(mart.name)}, on_date, key, {_text_literal(name)}, "
+        f"select {literal(mart.name)}, on_date, key, {literal(name)}, "
         f"{was}, {is_now}, {scope.cause} from changed where {condition}"
         for name, was, is_now, condition in taken_apart
     ]
@@ -366,7 +367,3 @@ def _text(value: str, kind: str) -> str:
     text = f"cast({value} as varchar)"
     # DuckDB writes 1.0 where Postgres writes 1.
     return f"regexp_replace({text}, '[.]0$', '')" if kind in DOUBLES else text
-
-
-def _text_literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
