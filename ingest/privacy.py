@@ -125,7 +125,8 @@ def _with_hidden_parts(value: str, key: HashKey) -> str:
     addresses = embedded_addresses(text, domain=_DOMAIN, local_sign=_LOCAL_SIGN)
     numbers = _NUMBER.finditer(text)
     number = next(numbers, None)
-    parts, free = [], 0
+    parts: list[str] = []
+    free = 0
     for begin, end in (*addresses, (len(text), len(text))):
         while number is not None and number.start() < begin:
             # What begins as a phone number is not cut in two by an address that touches it.

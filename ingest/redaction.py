@@ -225,7 +225,8 @@ def _quoted_email(match: re.Match[str]) -> str:
 
 def _without_emails(text: str) -> str:
     text = _QUOTED_EMAIL.sub(_quoted_email, text)
-    parts, free = [], 0
+    parts: list[str] = []
+    free = 0
     for begin, end in embedded_addresses(text, domain=_EMAIL_DOMAIN, local_sign=_EMAIL_SIGN):
         if not IMAGE_NAME.search(text, begin, end):
             parts += text[free:begin], "[email]"

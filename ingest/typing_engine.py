@@ -27,6 +27,7 @@ from ingest.sql_text import literal
 from ingest.tombstones import ErasedPersons
 from ingest.user_agents import parse_device
 from ingest.validation import SETUP, DomainStatement
+from ingest.warehouse import duckdb_connection
 
 _EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
@@ -99,11 +100,10 @@ class TypingEngine:
         ``spool`` is the one folder that the connection may write to; None: it has no files but
         its own database.
         """
-        import duckdb
         import pyarrow as pa
 
         give_back_at_once()
-        instance: Any = connection or duckdb.connect()
+        instance: Any = connection or duckdb_connection()
         #: For what is not prepared: creating anything here leaves the prepared statements alone.
         self.connection: Any = instance.cursor()
         self._prepared: Any = instance.cursor()

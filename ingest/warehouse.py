@@ -120,6 +120,18 @@ def _lock_holder(message: str) -> str:
     return " by process " + message.split(marker, 1)[1].split(")", 1)[0]
 
 
+def duckdb_connection(path: Path | None = None, *, read_only: bool = False) -> Any:
+    """Connect to a DuckDB file, or to an instance in memory, that prints nothing of its own.
+
+    By default DuckDB draws a bar of progress between what a command prints, into pipes too.
+    """
+    import duckdb
+
+    connection = duckdb.connect(str(path or ":memory:"), read_only=read_only)
+    connection.execute("set enable_progress_bar = false")
+    return connection
+
+
 def _connect_duckdb(
     path: Path, wait_seconds: float, notify: Callable[[str], None] | None, read_only: bool
 ) -> Any:
@@ -129,7 +141,7 @@ def _connect_duckdb(
     told = False
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only)
+            return duckdb_connection(path, read_only=read_only)
         except duckdb.IOException as error:
             message = str(error)
             if "lock" not in message:

@@ -15,7 +15,7 @@ from typing import Any
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.sql_text import identifier, literal
-from ingest.warehouse import Warehouse
+from ingest.warehouse import Warehouse, duckdb_connection
 from orchestration.access.matrix import PEOPLE, read_matrix
 from orchestration.dbt_project import DbtProject
 from orchestration.exports import note_export
@@ -141,9 +141,7 @@ def _readable(settings: Settings, name: str, rows: Rows) -> Iterator[tuple[Any, 
         )
         _check_name(name, [row[0] for row in known])
         if warehouse.target == "postgres":
-            import duckdb
-
-            with closing(duckdb.connect(":memory:")) as connection:
+            with closing(duckdb_connection()) as connection:
                 connection.register("relation", _postgres_table(warehouse, name, rows))
                 yield connection, "relation"
             return

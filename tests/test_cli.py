@@ -18,8 +18,10 @@ import duckdb
 import pytest
 
 from ingest.settings import Settings
-from ingest.warehouse import Warehouse
+from ingest.warehouse import Warehouse, duckdb_connection, open_warehouse
+from ingest.yaml_files import read_yaml
 from orchestration import runs
+from orchestration.dbt_project import PROJECT_DIR
 from orchestration.summary import _advisors, _figures, run_lines, sparkline, summary_lines
 from tests.command_line import MAIN, assert_one_line_error, environment, tidemark
 from tests.events import line
@@ -248,6 +250,23 @@ def test_progress_is_for_terminals(duckdb_settings: Settings, project: Path) -> 
     assert child.wait(timeout=120) == 0
     assert "█".encode() in shown
     assert b"daily_users" in shown
+
+
+def test_duckdb_draws_nothing_between_what_a_command_prints(duckdb_settings: Settings) -> None:
+    shown = "select current_setting('enable_progress_bar')"
+    with open_warehouse(duckdb_settings) as warehouse:
+        assert warehouse.value(shown) is False
+        assert warehouse.connection.cursor().execute(shown).fetchone() == (False,)
+    assert duckdb_connection().execute(shown).fetchone() == (False,)
+    # Of dbt's connections its profile says so.
+    profiles = read_yaml(PROJECT_DIR / "profiles.yml")
+    settings = profiles["tidemark"]["outputs"]["duckdb"]["settings"]
+    assert settings == {"enable_progress_bar": False}
+    # Nobody connects by another way.
+    for folder in ("ingest", "orchestration", "expectations"):
+        for path in (PROJECT_DIR.parent / folder).rglob("*.py"):
+            calls = path.read_text(encoding="utf-8").count("duckdb.connect(")
+            assert calls == (path.name == "warehouse.py"), path
 
 
 def test_interrupt_ends_with_130_and_one_line(duckdb_settings: Settings, project: Path) -> None:

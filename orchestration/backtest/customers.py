@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from ingest.warehouse import open_warehouse
+from ingest.warehouse import duckdb_connection, open_warehouse
 from ingest.yaml_files import read_yaml
 from orchestration import ledger
 from orchestration.backtest.home import Notify, load, make_company, own_home, settings_of
@@ -235,8 +235,6 @@ def _sample(
     project: DbtProject, dates: Sequence[date], *, horizon: int, truth: Path | None, notify: Notify
 ) -> tuple[Sample, int]:
     """Lay risks as of each date beside who came back; also how many rows had no risk."""
-    import duckdb
-
     rows: list[dict[str, Any]] = []
     rivals: dict[str, list[Floats]] = {"bg_nbd": [], "mbg_nbd": []}
     for day in dates:
@@ -258,7 +256,7 @@ def _sample(
     number = {user: at for at, user in enumerate(sorted({row["user_id"] for row in kept}))}
     has_left = None
     if truth is not None:
-        with duckdb.connect() as connection:
+        with duckdb_connection() as connection:
             left = dict(
                 connection.execute(
                     "select user_id, churn_date from read_parquet(?)", [str(truth)]

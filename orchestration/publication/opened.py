@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from ingest.warehouse import Warehouse, open_warehouse
+from ingest.warehouse import Warehouse, duckdb_connection, open_warehouse
 
 NOTHING = "nothing was published yet; run 'tidemark run' first"
 
@@ -27,12 +27,10 @@ def open_published(settings: Settings) -> Iterator[Warehouse]:
     if settings.target == "postgres":
         warehouse = open_warehouse(settings, read_only=True)
     else:
-        import duckdb
-
         if not settings.published_path.exists():
             raise UserError(NOTHING)
-        path = str(settings.published_path)
-        warehouse = Warehouse("duckdb", duckdb.connect(path, read_only=True))
+        connection = duckdb_connection(settings.published_path, read_only=True)
+        warehouse = Warehouse("duckdb", connection)
     try:
         known = warehouse.relation_exists("ops", "publications")
         if not known or not warehouse.value("select count(*) from ops.publications"):

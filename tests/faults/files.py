@@ -10,13 +10,14 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import uuid
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -31,7 +32,9 @@ from tests.command_line import environment
 from tests.events import query
 from tests.faults.tables import write
 
+#: Of a process that loads all hostile files, and of one that loads a file of a million events.
 MEMORY_LIMIT_MB = 512
+LOAD_LIMIT_MB = 1024
 
 
 def _id(number: int) -> str:
@@ -435,26 +438,29 @@ def run(*, long: bool = False) -> list[str]:
     return wrong
 
 
-def memory(folder: Path, events: int = 1_000_000) -> list[str]:
-    """Measure the peak of memory of a load of simulated events; return what is over the limit."""
+def memory(folder: Path, sizes: Sequence[int] = (100_000, 1_000_000)) -> list[str]:
+    """Measure the peak of memory of loads of simulated events; return what is over the limit."""
     from ingest.simulator import simulate
 
-    world = simulate(days=90, size=events, seed=1, out=folder / "events")
-    whole = folder / "all.ndjson"
-    with whole.open("wb") as stream:
-        for part in world.files:
-            stream.write(part.read_bytes())
-    packed = folder / "all.ndjson.gz"
-    with whole.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
-        while chunk := source.read(1 << 20):
-            target.write(chunk)
     rows, wrong = [["input", "size, MB", "accepted", "peak of memory, MiB"]], []
-    for path in (whole, packed):
-        home = folder / f"home-{path.suffix}"
-        results, peak = loaded(load_settings({"TIDEMARK_HOME": str(home)}), [path])
-        rows.append([path.name, f"{path.stat().st_size / 1e6:.0f}", results[0][1], str(peak)])
-        if peak > MEMORY_LIMIT_MB:
-            wrong.append(f"{path.name}: {peak} MiB")
-    write("memory", f"Memory of a load of {world.lines:,} events, DuckDB", rows,
-          f"Peak resident memory of the process that loads; limit {MEMORY_LIMIT_MB} MiB.", wrong)  # fmt: skip
+    for size in sizes:
+        world = simulate(days=90, size=size, seed=1, out=folder / f"events-{size}")
+        whole = folder / f"{size}.ndjson"
+        with whole.open("wb") as stream:
+            for part in world.files:
+                stream.write(part.read_bytes())
+        packed = folder / f"{size}.ndjson.gz"
+        with whole.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        for path in (whole, packed):
+            home = folder / f"home-{path.name}"
+            results, peak = loaded(load_settings({"TIDEMARK_HOME": str(home)}), [path])
+            megabytes = path.stat().st_size / 1e6
+            rows.append([path.name, f"{megabytes:.0f}", results[0][1], str(peak)])
+            if peak > LOAD_LIMIT_MB:
+                wrong.append(f"{path.name}: {peak} MiB")
+    write("memory", "Memory of a load of one file, DuckDB", rows,
+          f"Peak resident memory of the process that loads; limit {LOAD_LIMIT_MB} MiB. DuckDB keeps "
+          "what it wrote in its cache while there is room, and nobody sets it a limit "
+          "(ingest/memory.py says why).", wrong)  # fmt: skip
     return wrong
