@@ -14,7 +14,7 @@ import pytest
 
 from orchestration import outages
 from tests.faults import disk, fail_points, kills, together, trials, worlds
-from tests.faults.machine import fingerprint
+from tests.faults.campaign import fingerprint
 from tests.faults.points import DISK_FULL, EXCEPTION, KINDS, POINTS, Fault
 from tests.faults.trials import SCENES, Wrong
 from tests.faults.worlds import World

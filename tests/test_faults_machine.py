@@ -17,8 +17,8 @@ from orchestration import retention
 from orchestration.erasure import rules
 from orchestration.erasure.rules import Rule
 from orchestration.publication import gate
+from tests.faults.bench import Bench, bench
 from tests.faults.drawing import Draft, Drawing
-from tests.faults.machine import Bench, bench
 
 #: Seeds and steps of the short form; seed 0 is on Postgres.
 SEEDS, STEPS = range(5), 25

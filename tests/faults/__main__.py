@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.faults import disk, drill, fail_points, files, fuzz, kills, machine, together
+from tests.faults import campaign, disk, drill, fail_points, files, fuzz, kills, together
 
 PROOFS = {
     "kills": kills.run,
@@ -15,7 +15,7 @@ PROOFS = {
     "fuzz": fuzz.run,
     "files": files.run,
     "drill": drill.run,
-    "machine": machine.run,
+    "machine": campaign.run,
 }
 
 

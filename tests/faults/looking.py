@@ -11,7 +11,10 @@ from collections import Counter
 from datetime import date
 from typing import Any
 
-from ingest.warehouse import Warehouse
+import duckdb
+
+from ingest.settings import Settings
+from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import ledger
 from tests.faults import model
 from tests.faults.drawing import PERSONS
@@ -25,7 +28,27 @@ MARTS = {
 }
 
 
-def seen_of_operations(warehouse: Warehouse) -> dict[str, Any]:
+def everything_seen(settings: Settings, *, tables: bool) -> dict[str, Any]:
+    """Return what an auditor sees of a warehouse and, with ``tables``, what its readers see too."""
+    found: dict[str, Any] = {}
+    with open_warehouse(settings) as warehouse:
+        found |= _seen_of_operations(warehouse)
+        if tables:
+            found |= _seen_of_tables(warehouse)
+            if settings.target == "postgres":
+                found |= _seen_of_marts(warehouse, "marts", "published")
+            found["texts"] = _texts(warehouse)
+    if tables and settings.target == "duckdb":
+        found |= {f"published {name}": None for name in MARTS}
+        if settings.published_path.exists():
+            connection = duckdb.connect(str(settings.published_path), read_only=True)
+            with Warehouse("duckdb", connection) as reader:
+                found |= _seen_of_marts(reader, "marts", "published")
+                found["texts"] += _texts(reader)
+    return found
+
+
+def _seen_of_operations(warehouse: Warehouse) -> dict[str, Any]:
     """Return events, loads, quarantine and the state of dates."""
     rows = warehouse.execute
     closed = ledger.closed_dates(warehouse)
@@ -69,7 +92,7 @@ def _mentioned(payload: str | None) -> str | None:
     return next((p for p in map("person-{}".format, range(PERSONS)) if p in (payload or "")), None)
 
 
-def seen_of_tables(warehouse: Warehouse) -> dict[str, Any]:
+def _seen_of_tables(warehouse: Warehouse) -> dict[str, Any]:
     """Return the tables that runs write."""
     found: dict[str, Any] = {"user days": None, "links": None}
     if warehouse.relation_exists("intermediate", "int_user_days"):
@@ -84,10 +107,10 @@ def seen_of_tables(warehouse: Warehouse) -> dict[str, Any]:
             )
         )
     schema = "build" if warehouse.target == "postgres" else "marts"
-    return found | seen_of_marts(warehouse, schema, "mart")
+    return found | _seen_of_marts(warehouse, schema, "mart")
 
 
-def seen_of_marts(warehouse: Warehouse, schema: str, label: str) -> dict[str, Any]:
+def _seen_of_marts(warehouse: Warehouse, schema: str, label: str) -> dict[str, Any]:
     """Return the marts of a schema; None for one that is not there."""
     columns = {
         "hourly": "metric_date, hour, channel, events, devilish",
@@ -104,7 +127,7 @@ def seen_of_marts(warehouse: Warehouse, schema: str, label: str) -> dict[str, An
     return found
 
 
-def texts(warehouse: Warehouse) -> str:
+def _texts(warehouse: Warehouse) -> str:
     """Return all texts of all tables, in which nobody who was erased may be named."""
     found = []
     for schema, name in warehouse.execute(
@@ -155,8 +178,8 @@ def _expect_tables(world: World, seen: dict[str, Any]) -> dict[str, Any]:
     expected: dict[str, Any] = {
         "user days": {(day, u) for day, users in house.user_days.items() for u in users},
         "links": {(day, *key) for key, day in house.links.items()},
-        **marts_as_rows(house.marts, "mart"),
-        **marts_as_rows(world.published, "published"),
+        **_marts_as_rows(house.marts, "mart"),
+        **_marts_as_rows(world.published, "published"),
     }
     # A table that no run has made is as good as an empty one.
     for name, rows in seen.items():
@@ -180,7 +203,7 @@ def _expect_tables(world: World, seen: dict[str, Any]) -> dict[str, Any]:
     return expected
 
 
-def marts_as_rows(shown: model.Marts | None, label: str) -> dict[str, Any]:
+def _marts_as_rows(shown: model.Marts | None, label: str) -> dict[str, Any]:
     """Return marts of the model as rows of tables."""
     if shown is None:
         return {f"{label} {name}": None for name in MARTS}

@@ -2,8 +2,8 @@
 
 Belongs here: the rules, written plainly, of the door (the first accepted event wins, erased persons
 are refused), of stale dates, of what a run and a publication write, of retention and of erasure.
-It shares no code with the product. How a step is carried out on a real warehouse, and how both are
-compared, belongs in ``tests.faults.machine``.
+It shares no code with the product. How a step is done to a real warehouse belongs in
+``tests.faults.product``, how both are compared in ``tests.faults.machine``.
 
 A step is a generator that changes a ``World`` and yields after each change that lasts: a crash
 leaves the world as it was at one of these places.
