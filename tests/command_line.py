@@ -1,8 +1,8 @@
 """The command ``tidemark`` as a user types it, for tests.
 
-Belongs here: running it and looking at its errors. It runs within the process of the tests, which
-spares seconds of imports; what needs a process of its own (signals, terminals, children) starts
-``MAIN``.
+Belongs here: running it, looking at its errors, and another process that is in its way. It runs
+within the process of the tests, which spares seconds of imports; what needs a process of its own
+(signals, terminals, children) starts ``MAIN``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import io
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from unittest.mock import patch
 
 from ingest.settings import Settings
@@ -26,6 +27,16 @@ MAIN = (
     "sys.argv = ['tidemark', *sys.argv[1:]]\n"
     "main()\n"
 )
+
+
+_HOLD = """
+import sys
+from ingest.settings import load_settings
+from ingest.warehouse import open_warehouse
+with open_warehouse(load_settings()):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -57,6 +68,21 @@ def tidemark(
     return subprocess.CompletedProcess(
         arguments, int(code or 0), printed.getvalue(), complained.getvalue()
     )
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Have another process keep the warehouse open for a block."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", _HOLD], env=environment(settings),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield
+    finally:
+        child.communicate("")
 
 
 def assert_one_line_error(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ingest.door import LoadResult, ingest_paths
 from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
+
+_files = count(1)
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -42,10 +46,16 @@ def load(settings: Settings, path: Path, data: bytes | None = None, **options: A
     return result
 
 
+def deliver(settings: Settings, events: Sequence[dict[str, Any]], *, accepted: int) -> None:
+    """Load one more file with some events, of which so many have to be accepted."""
+    folder = settings.home / "in"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(map(json.dumps, events))
+    result = load(settings, folder / f"file{next(_files)}.ndjson", text.encode())
+    assert result.accepted == accepted
+
+
 def query(settings: Settings, sql: str) -> list[dict[str, Any]]:
     """Return the rows of a query on the warehouse."""
-    warehouse = open_warehouse(settings)
-    try:
+    with open_warehouse(settings) as warehouse:
         return warehouse.records(sql)
-    finally:
-        warehouse.close()

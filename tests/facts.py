@@ -1,7 +1,7 @@
 """Accepted events as the oracles read them, and the arithmetic they share.
 
-Belongs here: an event's place in time and its fields after the defaults of the contracts, rates,
-averages, percentiles. What a table holds does not; that stands in the oracles.
+Belongs here: an event's place in time and its fields after the defaults of the contracts, ranges
+of dates, rates, averages, percentiles. What a table holds does not; that stands in the oracles.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -127,6 +127,11 @@ def _names_a_client(name: str) -> bool:
     return name == "client_anonymized_id" or (
         name.endswith("_hash") and not name.startswith(("advisor_", "reviewer_"))
     )
+
+
+def dates(first: date, last: date) -> list[date]:
+    """Every date of a range, both ends included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def ratio(numerator: float, denominator: float) -> float | None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from orchestration.dbt_project import PROJECT_DIR, DbtProject, seed_rows
 from orchestration.reference_data import NUMBERS, _columns
 from orchestration.relations import marts
 from tests.agent_worlds import conversation_events
-from tests.facts import Row, read
+from tests.facts import Row
+from tests.histories import History
 from tests.lab import IN_TURN, Lab, assert_same, span
 
 GRAINS = {
@@ -34,49 +33,6 @@ ALERTS = ("metric_date", "rule", "subject_type", "subject_id")
 BASE = ("+conversations", "+agent_performance", "+metrics_daily_platform")
 DAY = timedelta(days=1)
 FIRST = date(2026, 1, 1)
-
-
-def each(first: date, last: date) -> Iterator[date]:
-    """Dates from the first to the last."""
-    return (first + timedelta(days=n) for n in range((last - first).days + 1))
-
-
-@dataclass
-class History:
-    """Loads and runs of a warehouse, with the dates that are stale, as the ledger would know."""
-
-    lab: Lab
-    last: date
-    stale: set[date] = field(default_factory=set)
-    unprepared: set[date] = field(default_factory=set)
-
-    def touched(self, day: date) -> None:
-        """Events of a date came or went: it is stale, and all dates after it."""
-        self.stale |= set(each(day, self.last))
-        self.unprepared |= set(each(day, self.last))
-
-    def load(self, load_id: int, events: Sequence[Row]) -> None:
-        """Store events."""
-        self.lab.load(load_id, events)
-        self.touched(span(events, self.lab.timezone)[0])
-
-    def lose(self, load_id: int, event_ids: Sequence[str]) -> None:
-        """Remove events of a load, as an erasure does."""
-        for fact in read(self.lab.events[load_id], self.lab.timezone):
-            if fact.event_id in event_ids:
-                self.lab.sql(f"delete from raw.events where event_id = '{fact.event_id}'")
-                self.touched(fact.day)
-
-    def run(self, start: date, end: date, select: Sequence[str] = BASE) -> None:
-        """Build a range of dates of some models, both ends included."""
-        prepare_start = min(self.unprepared | {start})
-        self.lab.build(start, end, select, prepare_start=prepare_start)
-        self.unprepared -= set(each(prepare_start, end))
-        self.stale -= set(each(start, end))
-
-    def rows(self) -> dict[str, list[Row]]:
-        """What the tables hold."""
-        return self.lab.tables(GRAINS)
 
 
 def assert_equal(actual: dict[str, list[Row]], expected: dict[str, list[Row]]) -> None:
@@ -99,7 +55,7 @@ def test_pieces_in_any_order_give_one_range(lab: Lab, seed: int) -> None:
     lab.reset(("America/New_York", "Asia/Kolkata")[seed])
     events = conversation_events(rng, days=45, count=90)
     first, last = span(events, lab.timezone)
-    history = History(lab, last + DAY)
+    history = History(lab, last + DAY, BASE)
     parts: list[list[Row]] = [[], []]
     for event in events:
         parts[rng.random() < 0.3].append(event)
@@ -115,18 +71,18 @@ def test_pieces_in_any_order_give_one_range(lab: Lab, seed: int) -> None:
         history.run(start, min(history.last, start + timedelta(days=rng.choice((9, 45)))))
         if len(history.stale) > 12:
             history.run(min(history.stale), min(history.stale) + timedelta(days=8))
-    built = history.rows()
+    built = lab.tables(GRAINS)
     # An interior range that is not stale changes nothing.
     history.run(first + 10 * DAY, first + 14 * DAY)
-    assert_equal(history.rows(), built)
+    assert_equal(lab.tables(GRAINS), built)
 
     lab.events[1] = [event for event in parts[0] if event["event_id"] not in lost]
     kept = [*lab.events[1], *parts[1]]
     lab.reset(lab.timezone)
-    again = History(lab, last + DAY)
+    again = History(lab, last + DAY, BASE)
     again.load(1, kept)
     again.run(first, again.last)
-    assert_equal(built, again.rows())
+    assert_equal(built, lab.tables(GRAINS))
     assert all(built[name] for name in GRAINS)
 
 
@@ -149,25 +105,24 @@ def record(number: int, day: int, *, conversation: str = "c", agent: str = "a") 
 def test_a_conversation_is_its_latest_record_whatever_is_run(lab: Lab) -> None:
     """Later records stay, lost ones give way to those before, and the last one takes its row."""
     events = [record(1, 1), record(5, 5), record(9, 9), record(3, 3, conversation="d")]
-    history = History(lab, date(2026, 1, 10))
+    history = History(lab, date(2026, 1, 10), ("+conversations",))
     history.load(1, events)
 
     def shown() -> dict[str, int]:
         """Conversation -> day of January of the record that is shown."""
         return {r["conversation_id"]: r["record_date"].day for r in lab.rows("conversations")}
 
-    only = ("+conversations",)
     for (start, end), expected in {
         (9, 10): {"c": 9},
         (4, 6): {"c": 9},
         (1, 8): {"c": 9, "d": 3},
         (5, 5): {"c": 9, "d": 3},
     }.items():
-        history.run(date(2026, 1, start), date(2026, 1, end), only)
+        history.run(date(2026, 1, start), date(2026, 1, end))
         assert shown() == expected, (start, end)
     for lost, expected in ((9, {"c": 5, "d": 3}), (5, {"c": 1, "d": 3}), (1, {"d": 3})):
         history.lose(1, [f"00000000-0000-0000-0000-{lost:012d}"])
-        history.run(date(2026, 1, lost), date(2026, 1, lost), only)
+        history.run(date(2026, 1, lost), date(2026, 1, lost))
         assert shown() == expected, lost
 
 
@@ -181,14 +136,14 @@ def test_alerts_do_not_depend_on_the_order_of_runs(lab: Lab) -> None:
         if event["event_name"] == "conversation_recorded"
     ]
     first, last = span(events, lab.timezone)
-    history = History(lab, last)
+    history = History(lab, last, (*BASE, "alerts"))
     history.load(1, events)
     middle = first + timedelta(days=6)
     # The whole project once, then what conversations go into.
     history.run(middle, last, ())
-    history.run(first, middle - DAY, (*BASE, "alerts"))
+    history.run(first, middle - DAY)
     built = lab.rows("alerts")
-    history.run(first, last, (*BASE, "alerts"))
+    history.run(first, last)
     assert_same("alerts", built, lab.rows("alerts"), ALERTS)
     looking_back = [row for row in built if row["compared_to"] is not None]
     assert {row["rule"] for row in looking_back} == {"conversion_drop", "revenue_drop"}

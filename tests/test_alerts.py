@@ -19,7 +19,8 @@ from ingest.settings import Settings, load_settings
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
 from tests.agent_worlds import event
-from tests.facts import Row, read
+from tests.facts import Row, dates, read
+from tests.histories import History
 from tests.lab import Lab, assert_same, span
 from tests.oracle import GRAINS, date_column
 from tests.oracle_agents import Rates, Rule, alerts, expected_agent_marts
@@ -32,7 +33,8 @@ from tests.oracle_alerts import (
     expected_alert_marts,
     seed,
 )
-from tests.test_agents import DAY, History
+
+DAY = timedelta(days=1)
 
 SELECT = ("+agent_comparison", "agent_grade_distribution", "+metrics_daily_platform", "alerts",
           "alert_episode_days", "alert_episodes", "metric_anomalies")  # fmt: skip
@@ -117,17 +119,17 @@ def expected(lab: Lab, through: date) -> dict[str, list[Row]]:
     """What the oracle makes of the events of a warehouse."""
     facts = read([row for rows in lab.events.values() for row in rows], lab.timezone)
     first = min(fact.day for fact in facts)
-    dates = [first + timedelta(days=n) for n in range((through - first).days + 1)]
+    days = dates(first, through)
     marts: dict[str, list[Row]] = {
         "metrics_daily_engagement": [],
-        **expected_agent_marts(facts, dates, Rates()),
+        **expected_agent_marts(facts, days, Rates()),
     }
     assert lab.settings.seeds is not None
     rules = [
         Rule(**{**row, "threshold": float(row["threshold"])})
         for row in seed("alert_rules", lab.settings.seeds)
     ]
-    made = expected_alert_marts(marts, facts, dates, GRAINS, date_column, rules, lab.settings.seeds)
+    made = expected_alert_marts(marts, facts, days, GRAINS, date_column, rules, lab.settings.seeds)
     return made | {"alerts": alerts(marts, GRAINS, date_column, rules)}
 
 
@@ -144,25 +146,25 @@ def test_pieces_in_any_order_end_where_the_oracle_does(strict_lab: Lab) -> None:
     events = world(rng, days=100)
     first, last = span(events, "UTC")
     late = [row for row in events if rng.random() < 0.05]
-    history = History(strict_lab, last)
+    history = History(strict_lab, last, SELECT)
     history.load(1, [row for row in events if row not in late])
     middle = first + timedelta(days=48)
     # The whole project once, then what conversations go into.
     history.run(middle, last, ())
-    history.run(first, middle - DAY, SELECT)
+    history.run(first, middle - DAY)
     assert_expected(strict_lab, expected(strict_lab, last))
 
     history.load(2, late)
     for start, length in ((20, 30), (95, 4)):
-        history.run(first + start * DAY, first + (start + length) * DAY, SELECT)
+        history.run(first + start * DAY, first + (start + length) * DAY)
     while history.stale:
         start_on = min(history.stale)
-        history.run(start_on, min(last, start_on + 39 * DAY), SELECT)
+        history.run(start_on, min(last, start_on + 39 * DAY))
     wanted = expected(strict_lab, last)
     assert_expected(strict_lab, wanted)
     _assert_rich(wanted)
     # An interior range that is not stale changes nothing.
-    history.run(first + 50 * DAY, first + 52 * DAY, SELECT)
+    history.run(first + 50 * DAY, first + 52 * DAY)
     assert_expected(strict_lab, wanted)
     _assert_warned(strict_lab, wanted["metric_anomalies"])
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -18,6 +17,7 @@ import pytest
 
 from orchestration.dbt_project import DbtProject
 from orchestration.relations import marts
+from tests import histories
 from tests.advisor_worlds import START
 from tests.agent_worlds import event
 from tests.facts import Row, read
@@ -33,6 +33,7 @@ from tests.oracle_customers import (
 )
 
 DAY = timedelta(days=1)
+TABLE = "customer_insights"
 NAMES = (
     *(("conversation_recorded",) * 6), *(("payment_succeeded",) * 5), *(("refund_issued",) * 2),
     *(("appointment_booked", "appointment_completed") * 2), "payment_attempted", "payment_failed",
@@ -86,54 +87,16 @@ def _event(rng: random.Random, midnight: datetime, user: str) -> Row:
     return made | ({"context": {"dnt": True}} if rng.random() < 0.02 else {})
 
 
-@dataclass
-class Ledger:
-    """Loads and runs of customers, with what is stale and what is current, as the ledger would."""
-
-    lab: Lab
-    last: date
-    stale: set[date] = field(default_factory=set)
-    unprepared: set[date] = field(default_factory=set)
-    ran: set[date] = field(default_factory=set)
-
-    def load(self, load_id: int, events: Sequence[Row]) -> None:
-        """Store events; their first date and all after it are stale."""
-        self.lab.load(load_id, events)
-        dates = set(_each(span(events, self.lab.timezone)[0], self.last))
-        self.stale |= dates
-        self.unprepared |= dates
-
-    def run(self, start: date, end: date) -> None:
-        """Build a range of dates, both ends included."""
-        prepare_start = min(self.unprepared | {start})
-        later = sorted(day for day in self.stale if day > end)
-        known = later[0] - DAY if later else max(self.ran | {end})
-        self.ran |= set(_each(start, end))
-        self.lab.build(
-            start, end, ["+customer_insights"], prepare_start=prepare_start, known_through=known
-        )
-        self.unprepared -= set(_each(prepare_start, end))
-        self.stale -= set(_each(start, end))
-
-    def rows(self) -> list[Row]:
-        """What customer_insights holds."""
-        return self.lab.rows("customer_insights")
-
-    def check(self, through: date) -> None:
-        """Compare the state with the oracle's at the end of a date."""
-        events = [e for rows in self.lab.events.values() for e in rows]
-        facts = [f for f in read(events, self.lab.timezone) if f.day <= through]
-        expected = expected_customers(facts, through)["customer_insights"]
-        assert_same("customer_insights", self.rows(), expected, ("user_id",))
+def check(lab: Lab, through: date) -> None:
+    """Compare the state with the oracle's at the end of a date."""
+    events = [e for rows in lab.events.values() for e in rows]
+    facts = [f for f in read(events, lab.timezone) if f.day <= through]
+    assert_same(TABLE, lab.rows(TABLE), expected_customers(facts, through)[TABLE], ("user_id",))
 
 
-def _each(first: date, last: date) -> Iterator[date]:
-    return (first + n * DAY for n in range((last - first).days + 1))
-
-
-def _ledger(lab: Lab, events: Sequence[Row]) -> tuple[Ledger, date, date]:
+def _history(lab: Lab, events: Sequence[Row]) -> tuple[histories.History, date, date]:
     first, last = span(events, lab.timezone)
-    return Ledger(lab, last + DAY), first, last
+    return histories.History(lab, last + DAY, (f"+{TABLE}",)), first, last
 
 
 #: Days and users of worlds: more customers, and more weeks that are fitted.
@@ -146,11 +109,11 @@ def test_a_range_at_once(lab: Lab, seed: int) -> None:
     days, users = WORLDS[seed]
     lab.reset(("Asia/Kolkata", "America/New_York")[seed])
     events = customer_events(random.Random(1 + seed), days=days, users=users)
-    ledger, first, last = _ledger(lab, events)
-    ledger.load(1, events)
-    ledger.run(first, last + DAY)
-    ledger.check(last + DAY)
-    rows = ledger.rows()
+    history, first, last = _history(lab, events)
+    history.load(1, events)
+    history.run(first, last + DAY)
+    check(lab, last + DAY)
+    rows = lab.rows(TABLE)
     # The world holds what it is drawn for.
     assert {row["segment"] for row in rows} == {
         "new", "at_risk", "high_value", "regular", "occasional",
@@ -166,28 +129,28 @@ def test_pieces_late_events_and_interior_runs_give_one_range(lab: Lab) -> None:
     """In pieces, then late events run from the back: the end is that of one range."""
     rng = random.Random(7)
     events = customer_events(rng, days=70, users=30)
-    ledger, first, _ = _ledger(lab, events)
+    history, first, _ = _history(lab, events)
     late = [e for e in events if rng.random() < 0.2]
-    ledger.load(1, [e for e in events if e not in late])
+    history.load(1, [e for e in events if e not in late])
     day = first
-    while day <= ledger.last:
-        end = min(ledger.last, day + rng.choice((0, 16, 22)) * DAY)
-        ledger.run(day, end)
+    while day <= history.last:
+        end = min(history.last, day + rng.choice((0, 16, 22)) * DAY)
+        history.run(day, end)
         day = end + DAY
-    ledger.check(ledger.last)
-    ledger.load(2, late)
-    middle = min(ledger.stale) + 40 * DAY
+    check(lab, history.last)
+    history.load(2, late)
+    middle = min(history.stale) + 40 * DAY
     # The newest dates first: the state is theirs; then those before, which leave it alone.
-    ledger.run(middle, ledger.last)
-    ledger.check(ledger.last)
-    before = ledger.rows()
-    ledger.run(min(ledger.stale), max(ledger.stale))
-    assert not ledger.stale
-    ledger.check(ledger.last)
-    assert_same("customer_insights", ledger.rows(), before, ("user_id",))
+    history.run(middle, history.last)
+    check(lab, history.last)
+    before = lab.rows(TABLE)
+    history.run(min(history.stale), max(history.stale))
+    assert not history.stale
+    check(lab, history.last)
+    assert_same(TABLE, lab.rows(TABLE), before, ("user_id",))
     # A date that is not stale is run again: nothing changes.
-    ledger.run(first + 30 * DAY, first + 31 * DAY)
-    assert_same("customer_insights", ledger.rows(), before, ("user_id",))
+    history.run(first + 30 * DAY, first + 31 * DAY)
+    assert_same(TABLE, lab.rows(TABLE), before, ("user_id",))
 
 
 def test_fits_stay_and_a_past_score_can_be_made_again(duckdb_lab: Lab) -> None:
@@ -195,18 +158,18 @@ def test_fits_stay_and_a_past_score_can_be_made_again(duckdb_lab: Lab) -> None:
     lab = duckdb_lab
     lab.reset()
     events = customer_events(random.Random(3), days=100, users=50)
-    ledger, first, last = _ledger(lab, events)
-    ledger.load(1, events)
+    history, first, last = _history(lab, events)
+    history.load(1, events)
     past = first + 75 * DAY
-    ledger.run(first, past)
-    then = ledger.rows()
+    history.run(first, past)
+    then = lab.rows(TABLE)
     fits = lab.sql("select * from intermediate.int_churn_rates order by all")
-    ledger.run(past + DAY, last)
+    history.run(past + DAY, last)
     kept = lab.sql("select * from intermediate.int_churn_rates order by all")
     assert [row for row in kept if row["fitted_on"] <= past] == fits
     assert len({row["fitted_on"] for row in kept}) > len({row["fitted_on"] for row in fits}) > 3
     lab.build(past, past, ["customer_insights"], known_through=past, tested=True)
-    assert_same("customer_insights", ledger.rows(), then, ("user_id",))
+    assert_same(TABLE, lab.rows(TABLE), then, ("user_id",))
 
 
 def test_nobody_who_objected_is_scored(duckdb_lab: Lab) -> None:
@@ -222,24 +185,24 @@ def test_nobody_who_objected_is_scored(duckdb_lab: Lab) -> None:
         event(rng, "page_viewed", begin + 91 * DAY, user_id="bob"),
         event(rng, "notification_opted_out", begin + 90 * DAY, user_id="ann"),
     ]
-    ledger, first, _ = _ledger(lab, events)
-    ledger.load(1, events)
+    history, first, _ = _history(lab, events)
+    history.load(1, events)
 
     def shown(end: int) -> dict[str, tuple[str, bool]]:
-        ledger.run(first, first + end * DAY)
-        return {r["user_id"]: (r["segment"], r["churn_risk"] is None) for r in ledger.rows()}
+        history.run(first, first + end * DAY)
+        return {r["user_id"]: (r["segment"], r["churn_risk"] is None) for r in lab.rows(TABLE)}
 
     assert shown(89) == {"ann": ("at_risk", False), "bob": ("at_risk", False)}
     assert shown(90) == {"ann": ("occasional", True), "bob": ("at_risk", False)}
     assert all(
-        (row["upsell_potential"] is None) == (row["user_id"] == "ann") for row in ledger.rows()
+        (row["upsell_potential"] is None) == (row["user_id"] == "ann") for row in lab.rows(TABLE)
     )
 
 
 def test_it_is_published_whole(duckdb_lab: Lab) -> None:
     """Every row changes with every date: no date column says which to replace."""
     found = {mart.name: mart for mart in marts(DbtProject(duckdb_lab.settings).manifest)}
-    insights = found["customer_insights"]
+    insights = found[TABLE]
     assert (insights.date_column, insights.grain) == (None, ("user_id",))
 
 

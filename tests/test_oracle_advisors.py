@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.advisor_worlds import START, advisor_world, advisory_events
-from tests.facts import Row, read
+from tests.facts import Row, dates, read
 from tests.oracle_advisors import (
     ADVISOR_GRAINS,
     CATEGORIES,
@@ -91,8 +91,8 @@ class Built:
         self, events: Sequence[Row], through: int, timezone: str = "UTC", **recipe: Any
     ) -> None:
         facts = [fact for fact in read(events, timezone) if fact.day <= on(through)]
-        dates = [facts[0].day + timedelta(n) for n in range((on(through) - facts[0].day).days + 1)]
-        marts = expected_advisor_marts(facts, dates, timezone, Recipe(FEATURES, **recipe))
+        days = dates(facts[0].day, on(through))
+        marts = expected_advisor_marts(facts, days, timezone, Recipe(FEATURES, **recipe))
         self.keyed = {
             relation: {tuple(row[name] for name in grain): row for row in marts[relation]}
             for relation, grain in ADVISOR_GRAINS.items()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.advisor_worlds import START
 from tests.agent_worlds import conversation_events, marketplace_events
-from tests.facts import Row, read
+from tests.facts import Row, dates, read
 from tests.oracle_agents import (
     GRADES,
     Rates,
@@ -75,9 +75,9 @@ class Built:
 
     def __init__(self, events: Sequence[Row], through: int, timezone: str = "UTC", **rates: Any):
         facts = [fact for fact in read(events, timezone) if fact.day <= on(through)]
-        dates = [facts[0].day + timedelta(n) for n in range((on(through) - facts[0].day).days + 1)]
-        self.marts = expected_agent_marts(facts, dates, Rates(**rates))
-        self.marts |= expected_market_marts(facts, dates)
+        days = dates(facts[0].day, on(through))
+        self.marts = expected_agent_marts(facts, days, Rates(**rates))
+        self.marts |= expected_market_marts(facts, days)
 
     def agents(self) -> dict[tuple[int, str], Row]:
         rows = self.marts["agent_performance"]

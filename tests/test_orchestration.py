@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 
 from expectations import raw_border
-from ingest.door import ingest_paths
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
 from orchestration import dbt_project, ledger, runs
 from orchestration.session import open_session
-from tests.command_line import environment
-from tests.events import event, query
+from tests.command_line import environment, held
+from tests.events import deliver, event, query
 from tests.tiny_project import run_below_job, write_project, write_short_suite
 
 MARCH = "2026-03-{:02d}"
@@ -45,23 +44,12 @@ def project(tiny: Path, short_suite: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tiny
 
 
-_files = 0
-
-
 def load(settings: Settings, *days: int, **changes: Any) -> None:
     """Load one file with one event on each of the given days of March."""
-    global _files
-    _files += 1
-    folder = settings.home / "in"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"file{_files}.ndjson"
-    lines = [
-        json.dumps(event(occurred_at=f"{MARCH.format(d)}T10:00:00Z", user_id=f"u{d}", **changes))
-        for d in days
+    events = [
+        event(occurred_at=f"{MARCH.format(d)}T10:00:00Z", user_id=f"u{d}", **changes) for d in days
     ]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    (result,) = ingest_paths([path], settings=settings)
-    assert result.accepted == len(days)
+    deliver(settings, events, accepted=len(days))
 
 
 def stale(settings: Settings) -> list[int]:
@@ -434,18 +422,5 @@ def test_sensor_asks_for_what_is_stale_once_and_not_after_a_failure(
 
 def test_sensor_leaves_a_busy_warehouse_alone(duckdb_settings: Settings, project: Path) -> None:
     load(duckdb_settings, 3)
-    code = (
-        "import sys; from ingest.settings import load_settings; "
-        "from ingest.warehouse import open_warehouse; w = open_warehouse(load_settings()); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment(duckdb_settings),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
+    with held(duckdb_settings):
         assert "in use" in evaluate_sensor(duckdb_settings).skip_message
-    finally:
-        child.communicate("")

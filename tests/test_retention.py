@@ -30,11 +30,11 @@ from orchestration.relations import Relation, relations
 from orchestration.retention import Retention, retain
 from orchestration.status import render, status
 from tests.command_line import assert_one_line_error, tidemark
-from tests.events import event, query
+from tests.events import deliver, event, query
 from tests.test_laws import World, assert_equal_marts, worlds
 from tests.test_orchestration import project, short_suite
 from tests.test_publication import readers_view
-from tests.test_schedules import other_job
+from tests.test_schedules import book, other_job
 from tests.tiny_project import write_project
 
 __all__ = ["project", "short_suite", "worlds"]
@@ -76,9 +76,6 @@ def _of_the_tiny_project(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("project")
 
 
-_files = 0
-
-
 def load(settings: Settings, *days: str, **changes: Any) -> list[dict[str, Any]]:
     """Load one file with one event on each of some dates, and return the events."""
     events = [
@@ -88,31 +85,15 @@ def load(settings: Settings, *days: str, **changes: Any) -> list[dict[str, Any]]
     return events
 
 
-def deliver(settings: Settings, events: list[dict[str, Any]], *, accepted: int) -> None:
-    """Load one file with some events."""
-    global _files
-    _files += 1
-    folder = settings.home / "in"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"file{_files}.ndjson"
-    path.write_text("\n".join(map(json.dumps, events)), encoding="utf-8")
-    (result,) = ingest_paths([path], settings=settings)
-    assert result.accepted == accepted
-
-
 def execute(settings: Settings, *statements: str) -> None:
-    warehouse = open_warehouse(settings)
-    for statement in statements:
-        warehouse.execute(statement)
-    warehouse.close()
+    with open_warehouse(settings) as warehouse:
+        for statement in statements:
+            warehouse.execute(statement)
 
 
 def value(settings: Settings, sql: str) -> Any:
-    warehouse = open_warehouse(settings)
-    try:
+    with open_warehouse(settings) as warehouse:
         return warehouse.value(sql)
-    finally:
-        warehouse.close()
 
 
 def stale(settings: Settings) -> list[str]:
@@ -150,22 +131,6 @@ def run(settings: Settings, **options: Any) -> runs.RunSummary:
     summary = runs.run(settings, **options)
     assert summary.status == "succeeded", summary.error
     return summary
-
-
-def serve(settings: Settings, start: date | None = None, end: date | None = None) -> str:
-    """Write into the ledger what a run that was published would have written."""
-    warehouse = open_warehouse(settings)
-    plan = ledger.plan_run(warehouse, start, end)
-    assert plan is not None
-    run_id = ledger.start_run(warehouse, plan, None)
-    ledger.mark_started(warehouse, plan, run_id)
-    ledger.mark_run(warehouse, plan, run_id)
-    ledger.mark_checked(warehouse, run_id)
-    ledger.finish_run(warehouse, run_id, "succeeded")
-    warehouse.execute("update ops.partitions set published_run_id = last_run_id, "
-                      "published_loads_through = run_loads_through")  # fmt: skip
-    warehouse.close()
-    return run_id
 
 
 #: 90 days after 2026-02-19: whole months on Postgres.
@@ -255,7 +220,7 @@ def test_closed_dates_cannot_be_run_again(
                 entity_id=None, provider=None, amount_cents=None, currency=None,
                 properties={})[0]  # fmt: skip
     load(settings, "2026-01-06", "2026-02-27", "2026-03-31")
-    serve(settings)
+    book(settings)
     retain_quietly(settings)
     first = HORIZON[settings.target]
     ledger_before = query(settings, "select * from ops.partitions order by 1")
@@ -320,7 +285,7 @@ def test_dates_without_events_after_closed_ones_are_stale_when_they_lie_between_
     duckdb_settings: Settings,
 ) -> None:
     load(duckdb_settings, "2026-01-05", "2026-01-07")
-    serve(duckdb_settings)
+    book(duckdb_settings)
     done = retain_quietly(duckdb_settings)
     # Not the dates that were never run: only what has a row in the ledger.
     assert done.closed_before == date(2026, 1, 8)
@@ -348,7 +313,7 @@ def test_raw_events_wait_for_every_date_that_needs_them(
     settings: Settings, change: str, words: str
 ) -> None:
     load(settings, "2026-01-05", "2026-02-03", "2026-03-31")
-    serve(settings)
+    book(settings)
     execute(settings, f"update ops.partitions set {change} where partition_date = '2026-02-03'")
     done = retain_quietly(settings, date(2026, 6, 1))
     assert removed(done) == {"raw.events": 1}
@@ -522,7 +487,7 @@ def test_books_go_by_the_calendar_and_numbers_go_on(settings: Settings) -> None:
     load(settings, "2024-01-06", "2024-01-08")
     load(settings, "2024-01-07")
     for _ in range(2):
-        run_id = serve(settings, date(2024, 1, 5), date(2024, 1, 8))
+        run_id = book(settings, date(2024, 1, 5), date(2024, 1, 8))
         warehouse = open_warehouse(settings)
         record = ledger.CheckRecord("r", "c", "passed", "block", "fine")
         ledger.record_checks(warehouse, run_id, [record])
@@ -578,7 +543,7 @@ def test_cut_off_in_the_middle_it_removed_nothing_and_a_repeat_removes_everythin
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(settings, OLD[0], "2026-03-31")
-    serve(settings)
+    book(settings)
     marts = "marts" if settings.target == "duckdb" else "build"
     execute(
         settings,
@@ -619,7 +584,7 @@ def test_it_waits_for_runs_and_for_readers_of_raw_events(
     postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(postgres_settings, "2026-01-05", "2026-03-31")
-    serve(postgres_settings)
+    book(postgres_settings)
     assert postgres_settings.postgres_url is not None
     with psycopg.connect(postgres_settings.postgres_url) as other:
         other.execute("select pg_advisory_lock(%s)", [RUN_LOCK])
@@ -645,7 +610,7 @@ def test_the_command_says_what_goes_and_what_does_not(duckdb_settings: Settings)
     with pytest.raises(UserError, match=r"--as-of '31.3.2026' is no date; write it as 2026-03-31"):
         cli_retention.retention(as_of="31.3.2026")
     load(settings, "2026-01-05", "2026-03-31")
-    serve(settings)
+    book(settings)
     dry = tidemark(settings, "retention", "--dry-run", "--as-of", str(AS_OF))
     assert dry.returncode == 0, dry.stderr
     (row,) = (line.split() for line in dry.stdout.splitlines() if line.startswith("raw.events"))
@@ -703,7 +668,7 @@ def test_the_daemon_removes_once_a_day_and_says_why_when_it_does_not(
 
     assert "no warehouse" in tick().skip_message
     load(settings, "2026-01-05", "2026-01-06")
-    serve(settings)
+    book(settings)
     assert tick().run_key == "retention 2026-05-20"
     held = open_warehouse(settings)
     try:

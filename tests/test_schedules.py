@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +22,7 @@ from ingest.warehouse import open_warehouse
 from orchestration import jobs, ledger
 from orchestration.dbt_project import PROJECT_DIR
 from orchestration.jobs import NEEDS, Need
+from tests.command_line import held
 from tests.test_laws import World
 from tests.test_orchestration import load
 
@@ -35,23 +33,33 @@ KOLKATA = ZoneInfo("Asia/Kolkata")
 SUNDAY = datetime(2026, 3, 29, 20, tzinfo=KOLKATA)
 
 
+def book(settings: Settings, start: date | None = None, end: date | None = None) -> str:
+    """Write into the ledger what a run of published dates would have written; return its id."""
+    with open_warehouse(settings) as warehouse:
+        plan = ledger.plan_run(warehouse, start, end)
+        assert plan is not None
+        run_id = ledger.start_run(warehouse, plan, None)
+        ledger.mark_started(warehouse, plan, run_id)
+        ledger.mark_run(warehouse, plan, run_id)
+        ledger.mark_checked(warehouse, run_id)
+        ledger.finish_run(warehouse, run_id, "succeeded")
+        warehouse.execute(
+            "update ops.partitions set published_run_id = last_run_id, "
+            "published_loads_through = run_loads_through"
+        )
+    return run_id
+
+
 def serve(settings: Settings, start: date | None = None, end: date | None = None) -> None:
-    """Write into the ledger what a run that was published would have written."""
-    warehouse = open_warehouse(settings)
-    plan = ledger.plan_run(warehouse, start, end)
-    assert plan is not None
-    run_id = ledger.start_run(warehouse, plan, None)
-    ledger.mark_started(warehouse, plan, run_id)
-    ledger.mark_run(warehouse, plan, run_id)
-    ledger.mark_checked(warehouse, run_id)
-    ledger.finish_run(warehouse, run_id, "succeeded")
-    number = warehouse.value("select coalesce(max(publication_id), 0) + 1 from ops.publications")
-    warehouse.execute(
-        "insert into ops.publications (publication_id, published_at, data_through, run_id, "
-        "relations) values (?, ?, ?, ?, 1)",
-        [number, ledger.now(), plan.window.end, run_id],
-    )
-    warehouse.close()
+    """Write into the ledger what such a run would have written, and its publication."""
+    run_id = book(settings, start, end)
+    with open_warehouse(settings) as warehouse:
+        warehouse.execute(
+            "insert into ops.publications (publication_id, published_at, data_through, run_id, "
+            "relations) select (select coalesce(max(publication_id), 0) + 1 from "
+            "ops.publications), ?, range_end, run_id, 1 from ops.etl_job_runs where run_id = ?",
+            [ledger.now(), run_id],
+        )
 
 
 def tick(settings: Settings, name: str, at: datetime, *, running: bool = False) -> Any:
@@ -158,22 +166,8 @@ def test_tick_during_a_run_asks_for_nothing(duckdb_settings: Settings, name: str
 
 def test_tick_leaves_a_warehouse_in_use_alone(duckdb_settings: Settings) -> None:
     load(duckdb_settings, 23)
-    code = (
-        "import sys; from ingest.settings import load_settings; "
-        "from ingest.warehouse import open_warehouse; w = open_warehouse(load_settings()); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "TIDEMARK_HOME": str(duckdb_settings.home)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
+    with held(duckdb_settings):
         assert "in use" in tick(duckdb_settings, "nightly", night(25)).skip_message
-    finally:
-        child.communicate("")
 
 
 # -- the week ------------------------------------------------------------------------------------

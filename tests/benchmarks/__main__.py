@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.measure import RESULTS, ROOT
+from tests.benchmarks.measure import ROOT
 from tests.benchmarks.parts import (
     PARTS,
     SUBJECTS,
@@ -30,7 +30,7 @@ from tests.benchmarks.parts import (
     missing_packages,
     repeats_of,
 )
-from tests.benchmarks.results import Results, millions
+from tests.benchmarks.results import RESULTS, Results, millions
 from tests.benchmarks.worlds import TARGETS, tuned_server
 
 QUICK = 100_000

@@ -7,9 +7,6 @@ is about the models from stg_advisory to weekly_advisor_insights and nothing els
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
@@ -17,7 +14,8 @@ from statistics import median
 from ingest.registry import registry
 from ingest.settings import Settings, load_settings
 from ingest.warehouse import open_warehouse
-from tests.benchmarks.measure import write_results
+from tests.benchmarks.measure import output_and_cost, python
+from tests.benchmarks.results import write_results
 
 FIRST = date(2025, 1, 1)
 MARTS = (
@@ -150,13 +148,10 @@ def fill(settings: Settings, advisors: int, first_day: int, last_day: int) -> in
 
 def timed_build(home: Path, start: date, end: date, *, full_refresh: bool) -> dict[str, float]:
     """Build what the advisors' marts need, for a range; wall seconds by model."""
-    done = subprocess.run(
-        [sys.executable, "-c", _BUILD, start.isoformat(), end.isoformat(),
-         "full" if full_refresh else "window", *MARTS],
-        check=True, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "TIDEMARK_HOME": str(home)},
-    )  # fmt: skip
-    return {k.split(".")[-1]: v for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
+    how = "full" if full_refresh else "window"
+    build = python(_BUILD, start.isoformat(), end.isoformat(), how, *MARTS)
+    printed, _ = output_and_cost(build, {"TIDEMARK_HOME": str(home)})
+    return {k.split(".")[-1]: v for k, v in json.loads(printed.splitlines()[-1]).items()}
 
 
 def year_of_advisors(folder: Path, results: Path, *, advisors: int = 1000, days: int = 365) -> None:

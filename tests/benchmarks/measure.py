@@ -19,9 +19,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-RESULTS = Path(__file__).parent / "results"
 
 #: Where ``python -m tests.benchmarks...`` finds itself.
 ROOT = Path(__file__).parents[2]
@@ -215,19 +212,3 @@ def machine() -> str:
         f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {platform.python_version()}, "
         f"{packages}; a shared machine: read ratios, not seconds"
     )
-
-
-def markdown(rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table; the first row is the header."""
-    lines = ["| " + " | ".join(map(str, rows[0])) + " |", "|" + "---|" * len(rows[0])]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows[1:])])
-
-
-def write_results(
-    name: str, title: str, rows: Sequence[Sequence[str]], notes: str, folder: Path = RESULTS
-) -> None:
-    """Print a table and keep it in ``results``; the first row is the header."""
-    text = "\n".join([f"# {title}", "", markdown(rows), "", notes, "", f"Machine: {machine()}", ""])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.md").write_text(text, encoding="utf-8")
-    print(text)

@@ -1,5 +1,7 @@
 """What was measured, kept as it comes: one JSON file per part, from which its tables are written.
 
+Belongs here: records, and pages of tables, be they of records or of one measurement.
+
 A part puts down what it measured of one size, target and so on; measuring that again replaces it,
 anything else stays. So a part can be cut off, and sizes can be measured on different days.
 """
@@ -12,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measure import machine, markdown
+from tests.benchmarks.measure import machine
+
+RESULTS = Path(__file__).parent / "results"
 
 Record = dict[str, Any]
 
@@ -47,14 +51,33 @@ class Results:
 
     def write(self, title: str, tables: Sequence[tuple[str, list[list[str]]]], notes: str) -> None:
         """Write the tables, each under its heading."""
-        parts = [f"# {title}", ""]
-        for heading, rows in tables:
-            parts += [f"## {heading}", "", markdown(rows), ""]
+        parts = [part for head, rows in tables for part in (f"## {head}", markdown(rows))]
         machines = sorted({r["machine"] for r in self.records})
         days = sorted({r["measured_on"] for r in self.records})
-        parts += [notes, "", f"Measured {' and '.join(dict.fromkeys((days[0], days[-1])))}. "
-                  f"Machine: {' | '.join(machines)}", ""]  # fmt: skip
-        (self.folder / f"{self.name}.md").write_text("\n".join(parts), encoding="utf-8")
+        measured = f"Measured {' and '.join(dict.fromkeys((days[0], days[-1])))}. "
+        _write(self.folder / f"{self.name}.md", title, *parts, notes,
+               f"{measured}Machine: {' | '.join(machines)}")  # fmt: skip
+
+
+def write_results(
+    name: str, title: str, rows: Sequence[Sequence[str]], notes: str, folder: Path = RESULTS
+) -> None:
+    """Print a table and keep it in ``results``; the first row is the header."""
+    page = folder / f"{name}.md"
+    print(_write(page, title, markdown(rows), notes, f"Machine: {machine()}"))
+
+
+def _write(page: Path, title: str, *parts: str) -> str:
+    text = "\n\n".join([f"# {title}", *parts]) + "\n"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text, encoding="utf-8")
+    return text
+
+
+def markdown(rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table; the first row is the header."""
+    lines = ["| " + " | ".join(map(str, rows[0])) + " |", "|" + "---|" * len(rows[0])]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows[1:])])
 
 
 def millions(events: int) -> str:

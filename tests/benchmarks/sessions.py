@@ -6,11 +6,9 @@ take a minute, and the measuring. The plain query is ``sessions.sql``.
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
@@ -23,7 +21,10 @@ from ingest.settings import Settings, load_settings
 from ingest.warehouse import open_warehouse
 from orchestration.dbt_project import DbtProject
 from orchestration.dbt_runner import Window, build
-from tests.benchmarks.measure import Cost, typical, write_results
+from tests.benchmarks.measure import Cost, cost_of, tidemark, typical
+from tests.benchmarks.results import write_results
+from tests.benchmarks.worlds import TARGETS
+from tests.postgres import new_database
 
 FIRST = date(2026, 1, 1)
 
@@ -97,14 +98,12 @@ def rebuild(folder: Path, results: Path, events: int) -> None:
     )
 
 
-def one_more_day(folder: Path, results: Path, events_per_day: int, postgres_server: str) -> None:
+def one_more_day(folder: Path, results: Path, events_per_day: int, server: str) -> None:
     """Measure the last date after a month and after a year of history, on both engines."""
     rows = [["target", "history", "SQL of the models, s", "ratio"]]
-    for target in ("duckdb", "postgres"):
+    for target in TARGETS:
         seconds = {
-            days: _one_more_day(
-                folder / f"{target}-{days}", days, events_per_day, target, postgres_server
-            )
+            days: _one_more_day(folder / f"{target}-{days}", days, events_per_day, target, server)
             for days in (30, 365)
         }
         rows += [
@@ -134,16 +133,9 @@ def _rebuild(folder: Path, events: int) -> list[list[str]]:
     warehouse = open_warehouse(settings)
     warehouse.execute(f"insert into raw.events ({COLUMNS}) {_sql(events, 90)}")
     warehouse.close()
-    tidemark = [str(Path(sys.executable).parent / "tidemark"), "dbt"]
     names = [name for _, name in MODELS]
-    for command in (
-        ["run", "--select", "stg_events"],
-        ["compile", "--full-refresh", "--select", *names],
-    ):
-        subprocess.run(
-            [*tidemark, *command], check=True, capture_output=True,
-            env={**os.environ, **environment},
-        )  # fmt: skip
+    cost_of(tidemark("dbt", "run", "--select", "stg_events"), environment)
+    cost_of(tidemark("dbt", "compile", "--full-refresh", "--select", *names), environment)
     compiled = settings.dbt_target_path / "compiled" / "tidemark" / "models"
     models = ["create schema if not exists intermediate; create schema if not exists marts"] + [
         f"create or replace table {layer}.{name} as {(compiled / layer / f'{name}.sql').read_text()}"
@@ -197,22 +189,21 @@ def _compare(connection: duckdb.DuckDBPyConnection) -> None:
         assert rows[0][0] == 0, f"{rows[0][0]} sessions of {left} are not in {right}"
 
 
-def _one_more_day(
-    folder: Path, days: int, events_per_day: int, target: str, postgres_server: str
-) -> float:
+def _one_more_day(folder: Path, days: int, events_per_day: int, target: str, server: str) -> float:
     """Return the median seconds of the models in five runs of the last date."""
-    environment = {"TIDEMARK_HOME": str(folder), "TIDEMARK_TARGET": target}
-    if target == "postgres":
-        environment["TIDEMARK_POSTGRES_URL"] = _database(postgres_server, days)
-    settings = load_settings(environment)
     # The same last dates in both worlds: the shorter one lacks what came before.
     last = FIRST + timedelta(days=365)
-    _load(settings, folder, _sql(events_per_day * 366, 366, since=last - timedelta(days=days)))
-    chosen = ["stg_events", *(name for _, name in MODELS), "metrics_daily_sessions"]
     first = last - timedelta(days=days)
-    _models_seconds(settings, Window(first, last - timedelta(days=1), first, 1), chosen)
-    window = Window(last, last, last, 1)
-    return median(_models_seconds(settings, window, chosen) for _ in range(5))
+    environment = {"TIDEMARK_HOME": str(folder), "TIDEMARK_TARGET": target}
+    with ExitStack() as stack:
+        if target == "postgres":
+            environment["TIDEMARK_POSTGRES_URL"] = stack.enter_context(new_database(server))
+        settings = load_settings(environment)
+        _load(settings, folder, _sql(events_per_day * 366, 366, since=first))
+        chosen = ["stg_events", *(name for _, name in MODELS), "metrics_daily_sessions"]
+        _models_seconds(settings, Window(first, last - timedelta(days=1), first, 1), chosen)
+        window = Window(last, last, last, 1)
+        return median(_models_seconds(settings, window, chosen) for _ in range(5))
 
 
 def _models_seconds(settings: Settings, window: Window, models: list[str]) -> float:
@@ -240,11 +231,3 @@ def _load(settings: Settings, folder: Path, sql: str) -> None:
             cursor.execute("analyze raw.events")
     warehouse.close()
     file.unlink()
-
-
-def _database(server: str, days: int) -> str:
-    import psycopg
-
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"create database sessions_{days}")  # type: ignore[arg-type]
-    return server.rsplit("/", 1)[0] + f"/sessions_{days}"

@@ -20,8 +20,10 @@ from ingest.simulator import simulate
 from ingest.warehouse import open_warehouse
 from orchestration import runs
 from orchestration.session import open_session
-from tests.benchmarks.measure import write_results
+from tests.benchmarks.measure import quantile
+from tests.benchmarks.results import write_results
 from tests.benchmarks.runs import ingest, timed_run
+from tests.benchmarks.worlds import TARGETS
 
 PEOPLE = 50
 
@@ -76,7 +78,7 @@ def timeline(folder: Path, events: int, server: str, results: Path) -> None:
 
     world = simulate(days=30, size=3000, seed=1, out=folder / "events")
     rows = [["target", "median, ms", "95 %, ms", "slowest, ms", "events of a person"]]
-    for target in ("duckdb", "postgres"):
+    for target in TARGETS:
         environment = {"TIDEMARK_HOME": str(folder / target), "TIDEMARK_TARGET": target}
         if target == "postgres":
             environment["TIDEMARK_POSTGRES_URL"] = server
@@ -105,7 +107,7 @@ def timeline(folder: Path, events: int, server: str, results: Path) -> None:
         else:
             with psycopg.connect(server) as connected:
                 taken, found = journeys(lambda sql: connected.execute(sql).fetchall())  # type: ignore[call-overload]
-        milliseconds = [median(taken), sorted(taken)[round(0.95 * len(taken)) - 1], max(taken)]
+        milliseconds = [median(taken), quantile(taken, 0.95), max(taken)]
         rows.append(
             [target, *(f"{1000 * seconds:.1f}" for seconds in milliseconds), f"{median(found):.0f}"]
         )

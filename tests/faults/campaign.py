@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.benchmarks.measure import markdown
+from tests.benchmarks.results import markdown
 from tests.faults import tables
 from tests.faults.bench import POSTGRES_EVERY, Outcome, bench
 from tests.postgres import running_server

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.measure import write_results
+from tests.benchmarks.results import write_results
 
 RESULTS = Path(__file__).parent / "results"
 
