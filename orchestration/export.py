@@ -18,7 +18,7 @@ from ingest.sql_text import identifier, literal
 from ingest.warehouse import Warehouse, duckdb_connection
 from orchestration.access.matrix import PEOPLE, read_matrix
 from orchestration.dbt_project import DbtProject
-from orchestration.exports import note_export
+from orchestration.export_log import note_export
 from orchestration.publication.opened import open_published
 from orchestration.relations import READERS_SCHEMA, marts
 

@@ -47,8 +47,8 @@ def retention(settings: Settings) -> dg.JobDefinition:
     @dg.op(name="remove_what_is_too_old", config_schema=DRY_RUN)
     def remove(context: dg.OpExecutionContext) -> None:
         """Remove what is older than reference data `retention` keeps it."""
-        from orchestration.cli.retention import lines
         from orchestration.retention import retain
+        from orchestration.retention_shown import lines
 
         with _as_dagster_says():
             done = retain(
@@ -76,8 +76,8 @@ def erasure(settings: Settings) -> dg.JobDefinition:
     @dg.op(name="erase_who_waits", config_schema=DRY_RUN)
     def erase(context: dg.OpExecutionContext) -> None:
         """Carry out what `tidemark erase --later` noted, and what a crash or a backup left."""
-        from orchestration.cli.erasure import lines
         from orchestration.erasure.requests import finish, waiting
+        from orchestration.erasure.shown import lines
 
         with _as_dagster_says():
             if context.op_config["dry_run"]:

@@ -1,7 +1,7 @@
 """Retention: what is older than reference data `retention` lets it be goes, for good.
 
 Belongs here: what goes, what stays because something needs it, and removing it in one transaction.
-How it is shown belongs in ``orchestration.cli.retention``, when it is done in
+How it is shown belongs in ``orchestration.retention_shown``, when it is done in
 ``orchestration.removal_jobs``; what closed dates mean for runs in ``orchestration.ledger``.
 """
 

@@ -8,8 +8,8 @@ from typing import Any
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import ledger
-from orchestration.cli.console import table
 from orchestration.publication.restatements_shown import in_words
+from orchestration.text_table import table
 
 SHOWN = 5
 

@@ -11,8 +11,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ingest.settings import Settings
-from orchestration.cli.console import table
 from orchestration.publication.opened import open_published
+from orchestration.text_table import table
 
 if TYPE_CHECKING:
     from orchestration.runs import RunSummary

@@ -32,7 +32,7 @@ from orchestration.access.roles import GROUPS
 from orchestration.cli.console import Console
 from orchestration.dbt_project import DbtProject
 from orchestration.export import export_relation
-from orchestration.exports import EXPORTS
+from orchestration.export_log import EXPORTS
 from orchestration.relations import Relation, marts
 from orchestration.session import open_session
 from tests.command_line import tidemark

@@ -41,7 +41,7 @@ from orchestration.erasure import requests as erasure
 from orchestration.erasure.rules import OPERATIONS, RELATIONS, TEXTS, VOCABULARY, rule_of
 from orchestration.erasure.traces import Names
 from orchestration.export import export_relation
-from orchestration.exports import exports_of_persons
+from orchestration.export_log import exports_of_persons
 from orchestration.instance import open_instance
 from orchestration.publication.restatements_shown import Restated, words
 from orchestration.relations import relations

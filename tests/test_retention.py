@@ -20,7 +20,7 @@ from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.simulator import simulate
 from ingest.warehouse import RUN_LOCK, Warehouse, WarehouseBusy, open_warehouse
-from orchestration import ledger, removal_jobs, retention, runs
+from orchestration import ledger, removal_jobs, retention, retention_shown, runs
 from orchestration.cli import retention as cli_retention
 from orchestration.cli.dbt import pass_through
 from orchestration.dbt_project import DbtProject
@@ -631,7 +631,7 @@ def test_what_is_said_of_a_removal() -> None:
         retention.Removal("ops.loads", 365, date(2025, 5, 20), 0),
     )
     done = Retention(AS_OF, False, removals, date(2026, 2, 1), 7)
-    assert cli_retention.lines(done) == [
+    assert retention_shown.lines(done) == [
         "relation    days kept  before       rows",
         f"raw.events         90  2026-02-01  1,200  {late}",
         "1,200 rows removed",
@@ -639,7 +639,7 @@ def test_what_is_said_of_a_removal() -> None:
         "publication 7 shows readers what is left",
     ]
     nothing = Retention(AS_OF, False, removals[1:], None, not_published="not published: stale")
-    assert cli_retention.lines(nothing) == [
+    assert retention_shown.lines(nothing) == [
         "nothing is too old on 2026-05-20",
         "readers keep the old file until the next publication: not published: stale",
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orchestration.backtest import advisors, customers
 from orchestration.backtest.statistics import RESAMPLES
-from orchestration.cli.console import table
+from orchestration.text_table import table
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.cli.console import Console, table
+from orchestration.cli.console import Console
 from orchestration.cli.options import AsJson
+from orchestration.text_table import table
 
 
 def alerts(

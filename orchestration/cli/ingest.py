@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ingest.settings import load_settings
-from orchestration.cli.console import Console, table
+from orchestration.cli.console import Console
 from orchestration.cli.options import AsJson, Quiet
+from orchestration.text_table import table
 
 quarantine = typer.Typer(help="Rejected inputs: look at them, replay them after a fix, or discard.")
 

@@ -18,13 +18,14 @@ from ingest.registry import ContractError
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
 from orchestration.cli import access, alerts, backtest, contracts, identity, ingest
-from orchestration.cli.console import Console, table
+from orchestration.cli.console import Console
 from orchestration.cli.dbt import dbt
 from orchestration.cli.erasure import erase
 from orchestration.cli.keys import keys
 from orchestration.cli.options import AsJson, Quiet, read_date, read_size
 from orchestration.cli.retention import retention
 from orchestration.outages import explained, in_a_line
+from orchestration.text_table import table
 
 app = typer.Typer(
     help="Events in, trustworthy daily numbers out. Start with: ingest PATH, run, status.",

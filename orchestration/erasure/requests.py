@@ -37,7 +37,7 @@ from orchestration import ledger
 from orchestration.erasure import files
 from orchestration.erasure.rows import Identifier, PersonRows, expanded
 from orchestration.erasure.traces import scrub_dagster, scrub_home
-from orchestration.exports import Export, exports_of_persons
+from orchestration.export_log import Export, exports_of_persons
 from orchestration.session import RunSession, open_session
 
 Notify = Callable[[str], None]

@@ -15,9 +15,9 @@ from typing import Any
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse
-from orchestration.cli.console import table
 from orchestration.publication.opened import open_published
 from orchestration.publication.restatements import DEFINITION, ERASURE, NAMED, ROW
+from orchestration.text_table import table
 
 LOADS = re.compile(r"^loads? ([0-9, ]+?)(?: and [0-9]+ more)?$")
 
