@@ -194,15 +194,19 @@ def test_every_cell(access_settings: Settings, role: str) -> None:
                 assert outcome(connection, write) == "denied", (mart.name, write)
 
 
-@pytest.mark.parametrize("role", PEOPLE)
-def test_only_administrators_see_what_lies_behind(access_settings: Settings, role: str) -> None:
-    warehouse = open_warehouse(access_settings)
-    # As dbt makes tables: owned by the transformer, after the migration.
+def make_later(warehouse: Warehouse) -> None:
+    """Make tables as dbt makes them: owned by the transformer, after the migration."""
     with warehouse.transaction():
         warehouse.execute("set local role tidemark_transformer")
         warehouse.execute("drop table if exists intermediate.made_later, build.made_later")
         warehouse.execute("create table intermediate.made_later (n int)")
         warehouse.execute("create table build.made_later (n int)")
+
+
+@pytest.mark.parametrize("role", PEOPLE)
+def test_only_administrators_see_what_lies_behind(access_settings: Settings, role: str) -> None:
+    warehouse = open_warehouse(access_settings)
+    make_later(warehouse)
     warehouse.close()
     denied = [] if role in EVERYTHING else "denied"
     with logged_in(access_settings, f"login_{role}") as connection:
@@ -555,6 +559,8 @@ def test_the_loader_can_load_and_nothing_else(access_settings: Settings, tmp_pat
 def test_who_prepares_data_does_its_part_only(
     access_settings: Settings, role: str, denied: list[str]
 ) -> None:
+    with open_warehouse(access_settings) as warehouse:
+        make_later(warehouse)
     with logged_in(access_settings, "tidemark") as connection:
         connection.execute(f"set role {role}")  # type: ignore[call-overload]
         for sql in denied:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from ingest.sql_text import identifiers
+from ingest.sql_text import identifier, identifiers
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration.access.migrate import settle_within
 from orchestration.access.roles import PUBLISHER
@@ -23,6 +23,9 @@ from orchestration.relations import Relation
 from orchestration.session import RunSession
 
 PUBLISH_LOCK = RUN_LOCK + 1
+
+#: A table is analysed again when more than this share of its rows is new.
+ANALYZE_SHARE = 0.1
 
 
 def copy_marts(
@@ -56,9 +59,26 @@ def copy_marts(
         warehouse.execute("reset role")
         warehouse.execute("delete from ops.unfilled_relations")
         record(warehouse, publication)
-    for mart in tables:
-        warehouse.execute(f'analyze {SCHEMA}."{mart.name}"')
+    _analyze(warehouse)
     return publication
+
+
+def _analyze(warehouse: Warehouse) -> None:
+    """Have the planner know new tables, and those of which much is new; others it knows."""
+    # The numbers of this session, which may not have been told yet.
+    warehouse.execute("select pg_stat_force_next_flush()")
+    changed = warehouse.execute(
+        f"""
+        select t.relname
+        from pg_stat_user_tables as t
+        inner join pg_class as c on c.oid = t.relid
+        where
+            t.schemaname = '{SCHEMA}'
+            and (c.reltuples < 0 or t.n_mod_since_analyze > {ANALYZE_SHARE} * c.reltuples)
+        """
+    )
+    for (name,) in changed:
+        warehouse.execute(f"analyze {SCHEMA}.{identifier(name)}")
 
 
 def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:

@@ -14,7 +14,7 @@ date was erased since; or ``definition`` when there is neither.
 
 A date that was never published is news, and so are a mart and a column. A mart without dates shows
 the state at the end of the last date run: that of another date is news as well. A mart that lost
-its date column is another mart.
+its date column is another mart. Of a view the tables that it reads are compared, not its rows.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def find(
     kept_from = _kept_from(warehouse)
     cause = literal(DEFINITION if forgotten else _new_loads(warehouse))
     for mart in marts:
+        if mart.is_view:
+            continue
         if mart.date_column is None:
             if publishing_through != published_through:
                 continue

@@ -1,7 +1,7 @@
 -- Grain: one row per calendar date: how many users were active on it, and of which kind.
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
-with calendar as (
+with calendar as not materialized (
     select * from {{ ref('int_calendar') }}
 ),
 

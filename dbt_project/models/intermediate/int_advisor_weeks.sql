@@ -1,7 +1,7 @@
 -- Grain: one row per Sunday and advisor with a health score in the week that ends on it.
 {{ config(pre_hook="{{ delete_window('week_end') }}", indexes=btree([['week_end']])) }}
 
-with scores as (
+with scores as not materialized (
     select * from {{ ref('int_advisor_health_scores') }}
 ),
 

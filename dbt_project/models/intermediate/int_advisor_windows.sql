@@ -4,7 +4,7 @@
 {% set daily_counts = advisor_daily_counts() -%}
 {% set span_counts = advisor_span_counts() -%}
 {% set counts = daily_counts + span_counts -%}
-with calendar as (
+with calendar as not materialized (
     select * from {{ ref('int_calendar') }}
 ),
 

@@ -12,7 +12,7 @@ members as (
     select * from {{ ref('int_attribution_members') }}
 ),
 
-session_days as (
+session_days as not materialized (
     select * from {{ ref('int_session_days') }}
 ),
 

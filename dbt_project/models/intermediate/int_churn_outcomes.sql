@@ -1,7 +1,7 @@
 -- Grain: one row per Sunday, risk band and frequency bin of customers seen one horizon before.
 {{ config(pre_hook="{{ delete_window('outcome_date') }}", indexes=btree([['outcome_date']])) }}
 
-with calendar as (
+with calendar as not materialized (
     select * from {{ ref('int_calendar') }}
 ),
 

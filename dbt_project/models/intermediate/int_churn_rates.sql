@@ -1,7 +1,7 @@
 -- Grain: one row per Sunday of a fit, risk band and frequency bin.
 {{ config(pre_hook="{{ delete_window('fitted_on') }}", indexes=btree([['fitted_on']])) }}
 
-with calendar as (
+with calendar as not materialized (
     select * from {{ ref('int_calendar') }}
 ),
 

@@ -2,7 +2,7 @@
 {#- Not stored: customer_insights holds the same rows with what follows from them. -#}
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
-with customer_days as (
+with customer_days as not materialized (
     select * from {{ ref('int_customer_days') }}
 ),
 

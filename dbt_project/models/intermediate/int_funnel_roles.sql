@@ -1,7 +1,7 @@
 -- Grain: one row per funnel, step after the first, and event that leads to it or may come before.
 {{ config(materialized='ephemeral', contract={'enforced': false}) }}
 
-with funnels as (
+with funnels as not materialized (
     select * from {{ ref('funnels') }}
 )
 

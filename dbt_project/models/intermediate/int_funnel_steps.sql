@@ -14,7 +14,7 @@ roles as (
     select * from {{ ref('int_funnel_roles') }}
 ),
 
-events as (
+events as not materialized (
     select * from {{ ref('int_funnel_events') }}
 ),
 

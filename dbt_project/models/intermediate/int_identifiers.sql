@@ -4,11 +4,11 @@
     indexes=btree([['first_date'], ['identifier']])
 ) }}
 
-with events as (
+with events as not materialized (
     select * from {{ ref('stg_events') }}
 ),
 
-messaging as (
+messaging as not materialized (
     select * from {{ ref('stg_messaging') }}
 ),
 

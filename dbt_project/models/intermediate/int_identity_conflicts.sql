@@ -4,7 +4,7 @@
     indexes=btree([['conflict_date'], ['identifier']])
 ) }}
 
-with pairs as (
+with pairs as not materialized (
     select * from {{ ref('int_identity_pairs') }}
 ),
 

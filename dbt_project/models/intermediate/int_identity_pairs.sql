@@ -4,7 +4,7 @@
     indexes=btree([['first_date'], ['identifier']])
 ) }}
 
-with links as (
+with links as not materialized (
     select * from {{ ref('int_identity_links') }}
 ),
 

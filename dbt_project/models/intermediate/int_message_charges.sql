@@ -4,7 +4,7 @@
     indexes=btree([['event_date'], ['message_id']])
 ) }}
 
-with message_events as (
+with message_events as not materialized (
     select * from {{ ref('int_message_events') }}
 ),
 

@@ -1,7 +1,7 @@
 -- Grain: one row per calendar date and opening of the business (a closed date has one row).
 {{ config(pre_hook="{{ delete_window('calendar_date') }}", indexes=btree([['calendar_date']])) }}
 
-with calendar as (
+with calendar as not materialized (
     select * from {{ ref('int_calendar') }}
 ),
 

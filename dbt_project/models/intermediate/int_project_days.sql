@@ -4,7 +4,7 @@
     indexes=btree([['event_date'], ['project_id', 'event_date']])
 ) }}
 
-with marketplace as (
+with marketplace as not materialized (
     select * from {{ ref('stg_marketplace') }}
 ),
 

@@ -8,7 +8,7 @@ with payments as (
     select * from {{ ref('stg_payments') }}
 ),
 
-conversions as (
+conversions as not materialized (
     select * from {{ ref('int_attribution_conversions') }}
 ),
 

@@ -5,7 +5,7 @@ with performance as (
     select * from {{ ref('agent_performance') }}
 ),
 
-agent_days as (
+agent_days as not materialized (
     select * from {{ ref('int_agent_days') }}
 ),
 

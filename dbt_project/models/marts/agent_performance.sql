@@ -1,7 +1,7 @@
 -- Grain: one row per as_of_date and agent with a conversation or a booking in its 30 dates.
 {{ config(pre_hook="{{ delete_window('as_of_date') }}", indexes=btree([['as_of_date']])) }}
 
-with scores as (
+with scores as not materialized (
     select * from {{ ref('int_agent_scores') }}
 ),
 

@@ -1,7 +1,7 @@
 -- Grain: one row per rule, subject and opening of an episode of alerts, as of the last date run.
 {{ config(materialized='view') }}
 
-with episode_days as (
+with episode_days as not materialized (
     select * from {{ ref('alert_episode_days') }}
 ),
 

@@ -5,7 +5,7 @@
     indexes=btree([['conversation_id'], ['record_date']])
 ) }}
 
-with conversation_days as (
+with conversation_days as not materialized (
     select * from {{ ref('int_conversation_days') }}
 ),
 

@@ -2,11 +2,11 @@
 {#- Every row says how long ago something was: all of them change with each date. -#}
 {{ config(materialized='table', indexes=btree([['user_id']])) }}
 
-with customers as (
+with customers as not materialized (
     select * from {{ ref('int_customers') }}
 ),
 
-churn_rates as (
+churn_rates as not materialized (
     select * from {{ ref('int_churn_rates') }}
 ),
 

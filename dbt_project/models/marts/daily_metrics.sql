@@ -5,7 +5,7 @@ with calendar as (
     select * from {{ ref('int_calendar') }}
 ),
 
-marketplace as (
+marketplace as not materialized (
     select * from {{ ref('stg_marketplace') }}
 ),
 

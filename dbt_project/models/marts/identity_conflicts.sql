@@ -1,7 +1,7 @@
 -- Grain: one row per identifier that joins nobody, as known at the end of the last date run.
 {{ config(materialized='table') }}
 
-with conflicts as (
+with conflicts as not materialized (
     select * from {{ ref('int_identity_conflicts') }}
 ),
 

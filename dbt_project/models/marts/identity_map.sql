@@ -6,11 +6,11 @@
     indexes=btree([['identifier'], ['person_id'], ['person_since']])
 ) }}
 
-with identifiers as (
+with identifiers as not materialized (
     select * from {{ ref('int_identifiers') }}
 ),
 
-persons as (
+persons as not materialized (
     select * from {{ ref('int_identity_persons') }}
 ),
 

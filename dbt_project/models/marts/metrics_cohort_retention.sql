@@ -5,7 +5,7 @@ with calendar as (
     select * from {{ ref('int_calendar') }}
 ),
 
-first_dates as (
+first_dates as not materialized (
     select * from {{ ref('int_user_first_dates') }}
 ),
 

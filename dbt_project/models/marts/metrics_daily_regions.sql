@@ -1,7 +1,7 @@
 -- Grain: one row per metric_date and country_code.
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
-with events as (
+with events as not materialized (
     select * from {{ ref('stg_events') }}
 ),
 

@@ -5,7 +5,7 @@ with hourly as (
     select * from {{ ref('int_hourly_activity') }}
 ),
 
-calendar as (
+calendar as not materialized (
     select * from {{ ref('int_calendar') }}
 ),
 

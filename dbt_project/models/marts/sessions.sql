@@ -12,11 +12,11 @@
     'session_id', 'user_key_type', 'user_key', 'channel', 'session_date', 'session_start_at',
     'session_number',
 ] -%}
-with session_days as (
+with session_days as not materialized (
     select * from {{ ref('int_session_days') }}
 ),
 
-conversions as (
+conversions as not materialized (
     select * from {{ ref('int_session_conversions') }}
 ),
 

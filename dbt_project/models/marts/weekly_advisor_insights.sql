@@ -2,7 +2,7 @@
 {{ config(pre_hook="{{ delete_window('metric_date') }}", indexes=btree([['metric_date']])) }}
 
 {% set components = advisor_components() -%}
-with weeks as (
+with weeks as not materialized (
     select * from {{ ref('int_advisor_weeks') }}
 ),
 
