@@ -264,7 +264,7 @@ def test_pieces_and_late_events_in_any_order(lab: Lab) -> None:
             lab.build(interior, end, SELECT, prepare_start=day)
             assert_as_expected(lab, loaded, end, since=interior)
         while day <= last:
-            end = min(last, day + timedelta(days=rng.choice((8, 17))))
+            end = min(last, day + timedelta(days=rng.choice((17, 29))))
             lab.build(day, end, SELECT)
             day = end + timedelta(days=1)
         assert_as_expected(lab, loaded, last)

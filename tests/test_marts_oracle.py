@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from tests.event_worlds import random_events
 from tests.facts import read
 from tests.lab import IN_TURN, Lab, span
 from tests.oracle_advisors import ADVISOR_GRAINS
+from tests.test_models import MODELS
 
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
 
@@ -165,7 +165,7 @@ def test_loads_of_a_run_dates_that_lose_their_events_and_a_full_refresh(lab: Lab
     indexed = lab.sql("select tablename from pg_indexes where schemaname = 'intermediate'")
     assert {row["tablename"] for row in indexed} == {
         path.stem
-        for path in _models()
+        for path in MODELS
         if path.parent.name == "intermediate" and "ephemeral" not in path.read_text()
     }
 
@@ -228,38 +228,3 @@ def test_the_generic_tests_find_planted_faults(duckdb_lab: Lab) -> None:
     for kind, name, _ in FAULTS:
         assert any(n.startswith(f"{kind}_{name}") for n in failed), (kind, failed)
     assert set(lab.dbt(*select, window=outside).values()) == {"pass"}
-
-
-def _models() -> list[Path]:
-    root = Path(__file__).parent.parent / "dbt_project" / "models"
-    return sorted([*root.glob("intermediate/*.sql"), *root.glob("marts/*.sql")])
-
-
-@pytest.mark.parametrize("path", _models(), ids=lambda path: path.stem)
-def test_models_keep_to_the_rules(path: Path) -> None:
-    """What can be found by reading: one way to divide, no clock, no engine, columns by name."""
-    text = path.read_text(encoding="utf-8")
-    assert text.startswith("-- Grain: one row per ")
-    for banned in (" / ", "target.type", "now()", "current_date", "current_timestamp"):
-        assert banned not in text, banned
-    assert all(len(line) <= 100 for line in text.splitlines())
-    yaml = path.with_suffix(".yml").read_text(encoding="utf-8")
-    assert "unit_tests:" in yaml and "description: >-\n      One row per " in yaml.replace(
-        "description: One row", "description: >-\n      One row"
-    )
-
-
-def test_every_kpi_has_a_unit_test() -> None:
-    """Every column of every mart stands in the expectation of one of its unit tests."""
-    import yaml
-
-    for path in (p.with_suffix(".yml") for p in _models() if p.parent.name == "marts"):
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        columns = {column["name"] for column in document["models"][0]["columns"]}
-        tested = {
-            name
-            for test in document["unit_tests"]
-            for row in test["expect"]["rows"]
-            for name in row
-        }
-        assert columns <= tested, f"{path.name}: {sorted(columns - tested)}"

@@ -1,6 +1,7 @@
-"""What every model's text has to say, whatever it computes.
+"""What can be found by reading the models: rules of the SQL that no linter knows.
 
-Belongs here: rules of the SQL that no linter knows. What models compute is compared with oracles.
+Belongs here: what the text of a model and of its tests says. What models compute is compared with
+oracles.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ import pytest
 
 from orchestration.dbt_project import PROJECT_DIR
 
-MODELS = sorted((PROJECT_DIR / "models").rglob("*.sql"))
+#: The models that are written by hand.
+MODELS = sorted(
+    path
+    for layer in ("intermediate", "marts")
+    for path in (PROJECT_DIR / "models" / layer).glob("*.sql")
+)
 
 IMPORT = re.compile(r"(\w+) as \(\s*select \* from \{\{ ref\('\w+'\) \}\}\s*\)")
 
@@ -37,7 +43,31 @@ def test_an_import_that_is_named_twice_is_found() -> None:
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
-def test_models_say_their_grain_and_read_no_more_than_they_need(path: Path) -> None:
+def test_models_keep_to_the_rules(path: Path) -> None:
+    """One way to divide, no clock, no engine, columns by name, no history read for a day."""
     text = path.read_text(encoding="utf-8")
-    assert text.startswith("-- Grain: ")
+    assert text.startswith("-- Grain: one row per ")
+    for banned in (" / ", "target.type", "now()", "current_date", "current_timestamp"):
+        assert banned not in text, banned
+    assert all(len(line) <= 100 for line in text.splitlines())
     assert written_down(text) == []
+    yaml = path.with_suffix(".yml").read_text(encoding="utf-8")
+    assert "unit_tests:" in yaml and "description: >-\n      One row per " in yaml.replace(
+        "description: One row", "description: >-\n      One row"
+    )
+
+
+def test_every_kpi_has_a_unit_test() -> None:
+    """Every column of every mart stands in the expectation of one of its unit tests."""
+    import yaml
+
+    for path in (p.with_suffix(".yml") for p in MODELS if p.parent.name == "marts"):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        columns = {column["name"] for column in document["models"][0]["columns"]}
+        tested = {
+            name
+            for test in document["unit_tests"]
+            for row in test["expect"]["rows"]
+            for name in row
+        }
+        assert columns <= tested, f"{path.name}: {sorted(columns - tested)}"

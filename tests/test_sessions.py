@@ -140,7 +140,7 @@ def world(request: pytest.FixtureRequest, worlds: dict[str, SessionWorld]) -> Se
 
 
 @pytest.mark.parametrize(
-    ("target", "zone", "days"), [("duckdb", "Asia/Beirut", 1), ("postgres", "America/New_York", 9)]
+    ("target", "zone", "days"), [("duckdb", "Asia/Beirut", 2), ("postgres", "America/New_York", 9)]
 )
 def test_any_order_of_loads_and_runs(
     worlds: dict[str, SessionWorld], target: str, zone: str, days: int
