@@ -10,6 +10,7 @@ import json
 import math
 import random
 import re
+import sys
 import tempfile
 import uuid
 from collections import Counter
@@ -80,7 +81,10 @@ def _is_type(kind: str, value: Any) -> bool:
     ):
         return False
     if kind == "integer":
-        return float(value).is_integer() and -(2**63) <= value < 2**63
+        return -(2**63) <= value < 2**63 and value == int(value)
+    if kind == "number":
+        # A whole number of four hundred digits is none that a double can hold.
+        return -sys.float_info.max <= value <= sys.float_info.max
     if kind == "timestamp":
         return isinstance(value, str) and _moment(value) is not None
     return isinstance(value, {"array": list, "object": dict}.get(kind, object))
@@ -425,12 +429,11 @@ def replayed(settings: Settings) -> list[str]:
     warehouse = open_warehouse(settings)
     try:
         before = int(warehouse.value("select count(*) from raw.events"))
-        fresh = "'\"event_id\":\"' || substr(md5(cast(rejection_id as varchar)), 1, 8) || '-"
+        digits = "md5(cast(rejection_id as varchar))"
         warehouse.execute(
-            "update ops.rejected_events set payload = '{' || "
-            + fresh
-            + '0000-4000-8000-000000000000",'
-            '"event_name":"job_failed","occurred_at":"2026-03-03T10:00:00Z"}\' '
+            'update ops.rejected_events set payload = \'{"event_id":"\' || '
+            f"substr({digits}, 1, 8) || '-0000-4000-8000-' || substr({digits}, 9, 12) || "
+            '\'","event_name":"job_failed","occurred_at":"2026-03-03T10:00:00Z"}\' '
             "where resolved_at is null and reason_code = 'malformed_json' and payload is not null"
         )
         mended = int(
