@@ -15,7 +15,7 @@ import pytest
 
 from ingest.errors import UserError
 from ingest.settings import Settings
-from ingest.warehouse import open_warehouse
+from ingest.warehouse import Warehouse, duckdb_connection, open_warehouse
 from orchestration import dbt_project, runs
 from orchestration.publication import duckdb_file, postgres_tables
 from orchestration.publication.duckdb_file import KEPT
@@ -532,3 +532,21 @@ def test_readers_that_poll_see_their_own_rows_of_one_publication(
         warehouse.close()
     assert faults == []
     assert publications > 20
+
+
+def test_a_table_is_put_in_order_again_where_an_erasure_took_the_keys() -> None:
+    """An erasure writes the published file anew, and the key of no table comes with it."""
+    with duckdb_connection() as connection:
+        for sql in (
+            "attach ':memory:' as published", "create schema published.ops",
+            "create table published.ops.ordered_rows (relation varchar, row_count bigint)",
+            "create table built as select 1 as key",
+        ):  # fmt: skip
+            connection.execute(sql)
+        warehouse = Warehouse("duckdb", connection)
+        mart: Any = SimpleNamespace(
+            name="t", full_name="memory.built", ordered_by="key", date_column=None
+        )
+        for _ in range(2):
+            duckdb_file._write_whole(warehouse, mart, "published.t")
+        assert warehouse.execute("from published.ops.ordered_rows") == [("t", 1)]
