@@ -24,36 +24,20 @@ def raw_suite(contracts: Registry) -> dict[str, Any]:
     """Return the suite of raw.events as data, from the contracts."""
     columns: dict[str, str] = {}
     expectations = _volume_expectations()
-    for name, condition in sorted(_required(contracts).items()):
-        column = f"null_{name}"
-        columns[column] = f"sum(case when {condition} then 1 else 0 end)"
-        expectations.append(
-            _expectation(
-                f"required_{name}", "days", column, {"max_value": 0}, "block",
-                "The door rejects events without it; a null here was lost after the door.",
+    for kind, counted, conditions, reason in (
+        ("required", "null", _required(contracts),
+         "The door rejects events without it; a null here was lost after the door."),
+        ("range", "out_of_range", _ranges(contracts),
+         "The contract bounds it; every amount and duration downstream relies on that."),
+        ("enum", "not_in_enum", _enums(contracts),
+         "The contract lists its values; models compare with them by name."),
+    ):  # fmt: skip
+        for name, condition in sorted(conditions.items()):
+            column = f"{counted}_{name}"
+            columns[column] = f"sum(case when {condition} then 1 else 0 end)"
+            expectations.append(
+                _expectation(f"{kind}_{name}", "days", column, {"max_value": 0}, "block", reason)
             )
-        )  # fmt: skip
-    for name, (least, most) in sorted(_ranges(contracts).items()):
-        tests = []
-        tests += [f'"{name}" < {least:g}'] if least is not None else []
-        tests += [f'"{name}" > {most:g}'] if most is not None else []
-        column = f"out_of_range_{name}"
-        columns[column] = f"sum(case when {' or '.join(tests)} then 1 else 0 end)"
-        expectations.append(
-            _expectation(
-                f"range_{name}", "days", column, {"max_value": 0}, "block",
-                "The contract bounds it; every amount and duration downstream relies on that.",
-            )
-        )  # fmt: skip
-    for name, condition in sorted(_enums(contracts).items()):
-        column = f"not_in_enum_{name}"
-        columns[column] = f"sum(case when {condition} then 1 else 0 end)"
-        expectations.append(
-            _expectation(
-                f"enum_{name}", "days", column, {"max_value": 0}, "block",
-                "The contract lists its values; models compare with them by name.",
-            )
-        )  # fmt: skip
     return {"suite": "raw_events", "columns": columns, "expectations": expectations}
 
 
@@ -145,9 +129,9 @@ def _fields(contracts: Registry) -> dict[str, list[Field]]:
     return found
 
 
-def _ranges(contracts: Registry) -> dict[str, tuple[float | None, float | None]]:
-    """Return numeric field -> widest bounds that any contract gives it."""
-    found: dict[str, tuple[float | None, float | None]] = {}
+def _ranges(contracts: Registry) -> dict[str, str]:
+    """Return numeric field -> SQL that is true beyond the widest bounds any contract gives it."""
+    found: dict[str, str] = {}
     for name, specs in _fields(contracts).items():
         if specs[0].type not in ("integer", "number"):
             continue
@@ -155,8 +139,10 @@ def _ranges(contracts: Registry) -> dict[str, tuple[float | None, float | None]]
         most = [s.max for s in specs]
         low = None if None in least else min(v for v in least if v is not None)
         high = None if None in most else max(v for v in most if v is not None)
-        if low is not None or high is not None:
-            found[name] = (low, high)
+        beyond = [f'"{name}" < {low:g}'] if low is not None else []
+        beyond += [f'"{name}" > {high:g}'] if high is not None else []
+        if beyond:
+            found[name] = " or ".join(beyond)
     return found
 
 
