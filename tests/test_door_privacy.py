@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,16 @@ def test_a_field_named_extra_is_redacted_like_any_unknown_one(
     rows = query(duckdb_settings, "select cast(extra as varchar) as extra from raw.events")
     assert len(rows) == 2
     assert not [row for row in rows if "me@example.com" in row["extra"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("of +91 98123 45678a@b.example", "of "), ("a@b.example.x@y.example;", ";"),
+        ("wamid.HBgM=a@b.example", ""), ("see +919812345678, o'ann+x@b.example", "see , "),
+    ],
+)  # fmt: skip
+def test_parts_that_touch_each_other_are_all_hidden(text: str, kept: str) -> None:
+    """Whole numbers and whole addresses: nothing is left of one because of the other."""
+    hashed = re.compile(f"{KEY.version}:[0-9a-f]{{64}}")
+    assert hashed.sub("", Pseudonyms(KEY).of(text)).strip(".@") == kept

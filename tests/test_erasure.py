@@ -1133,3 +1133,8 @@ def test_table_that_the_project_does_not_know_goes_by_its_columns(
     assert query(settings, "select old_hash from ops.hash_links") == [{"old_hash": "u7"}]
     kinds = {kind for kind, _ in tombstones.read_journal(settings)[0].tombstones}
     assert (kinds, len(tombstones.read_journal(settings)[0].tombstones)) == ({"user_id"}, 2)
+
+
+def test_a_string_that_is_not_closed_is_looked_at_too() -> None:
+    assert "ann of b" in set(tombstones.tokens('{"a": "x", "b": "ann of b'))
+    assert "ann of b" in set(tombstones.tokens('"ann of b\\'))

@@ -338,6 +338,20 @@ def test_only_dates_that_were_run_are_copied(postgres_settings: Settings) -> Non
     assert changed == [5]
 
 
+def test_tables_of_which_much_is_new_are_analysed(postgres_settings: Settings) -> None:
+    settings = postgres_settings
+    counts = "select relname, analyze_count from pg_stat_user_tables where schemaname = 'marts'"
+    load(settings, 3, 4, 5)
+    run_below_job(settings)
+    first = dict(readers_view(settings, counts))
+    assert first and all(first.values())
+    publish(settings)
+    assert dict(readers_view(settings, counts)) == first
+    load(settings, 5)
+    run_below_job(settings)
+    assert dict(readers_view(settings, counts))["daily_users"] > first["daily_users"]
+
+
 def test_new_columns_reach_readers(postgres_settings: Settings) -> None:
     settings = postgres_settings
     load(settings, 3)

@@ -78,11 +78,12 @@ class Bench:
         date_column: str | None = "metric_date",
         whole: bool = False,
         through: tuple[int, int] = (9, 9),
+        kind: str = "incremental",
     ) -> list[Cell]:
         """Return (day, key, column, before, after, cause) of what differs."""
         mart = Relation(
             unique_id="model.tidemark.figures", name="figures", layer="marts", schema="build",
-            kind="incremental", date_column=date_column, grain=tuple(grain), whole=whole,
+            kind=kind, date_column=date_column, grain=tuple(grain), whole=whole,
             description="", columns=(),
         )  # fmt: skip
         restatements.find(
@@ -116,6 +117,13 @@ def rows(values: str, columns: str = "metric_date, k, n") -> str:
         f"select date '2026-03-01' + (d - 1) as metric_date, {', '.join(names)} "
         f"from (values {values}) as v (d, {', '.join(names)})"
     )
+
+
+def test_a_view_is_told_by_the_tables_that_it_reads(bench: Bench) -> None:
+    bench.day(3)
+    bench.tables(rows("(3, 'a', 1)"), rows("(3, 'a', 2)"))
+    assert bench.find(kind="incremental") and not bench.find(kind="view")
+    assert bench.find(date_column=None) and not bench.find(date_column=None, kind="view")
 
 
 def test_cells_that_differ_and_rows_that_come_and_go(bench: Bench) -> None:
