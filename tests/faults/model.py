@@ -251,8 +251,25 @@ class Warehouse:
                 return found
             found |= more
 
+    def first_date_of(self, persons: set[Identifier]) -> date | None:
+        """Return the first date of which any table has a row of theirs."""
+        users = {value for kind, value in persons if kind == "user_id"}
+        days = [event.day for event in self.events.values() if event.without(persons) is None]
+        days += [day for (_, kind, value), day in self.links.items() if (kind, value) in persons]
+        days += [day for day, seen in self.user_days.items() if seen & users]
+        days += [day for user, day in self.marts.first_seen.items() if user in users]
+        return min(days, default=None)
+
+    def unprepare(self, since: date) -> None:
+        """What dates look back on has to be made again, from a date on; no date gets stale."""
+        for day, known in self.days.items():
+            if day >= since and known.prepared_through is not None:
+                known.prepared_through = 0
+
     def erase(self, persons: set[Identifier]) -> None:
         """Take persons out of every table."""
+        if (first := self.first_date_of(persons)) is not None:
+            self.unprepare(first)
         left = {key: event.without(persons) for key, event in self.events.items()}
         self.events = {key: event for key, event in left.items() if event is not None}
         for users in self.user_days.values():
