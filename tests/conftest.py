@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from ingest.settings import Settings, load_settings
-from tests.lab import duckdb_lab, lab, postgres_lab
+from tests.lab import _duckdb_lab, _postgres_lab, duckdb_lab, lab, postgres_lab
 from tests.parsed_projects import parse_once
 from tests.postgres import new_database, running_server
 
 # Fixtures of another module have to be names of this one.
-__all__ = ["duckdb_lab", "lab", "postgres_lab"]
+__all__ = ["_duckdb_lab", "_postgres_lab", "duckdb_lab", "lab", "postgres_lab"]
 
 #: The files that take minutes, longest first: begun last, they would leave a core without work.
 LONG = (

@@ -75,15 +75,23 @@ class Lab:
         return closing(open_warehouse(self.settings))
 
     def reset(self, timezone: str = "UTC", *, about: Sequence[str] = tuple(GRAINS)) -> None:
-        """Forget everything but the parsed project; start again in a business time zone."""
+        """Empty every table and start again in a business time zone.
+
+        Relations stay, which is half of a build; views are made anew where they name the zone.
+        """
+        if timezone != self.timezone:
+            self.staged = None
         self.settings, self.events = replace(self.settings, timezone=timezone), {}
-        self.staged, self.about = None, tuple(about)
-        self.selected.clear()
+        self.about = tuple(about)
         with self.opened() as warehouse:
-            for schema in ("staging", "intermediate", self.marts):
-                warehouse.execute(f"drop schema if exists {schema} cascade")
-            for table in ("raw.events", "ops.identity_revocations"):
-                warehouse.execute(f"delete from {table}")
+            tables = warehouse.execute(
+                "select table_schema, table_name from information_schema.tables "
+                "where table_type = 'BASE TABLE' and table_schema in ('intermediate', ?)",
+                [self.marts],
+            )
+            names = [f"{schema}.{name}" for schema, name in tables]
+            for name in (*names, "raw.events", "ops.identity_revocations"):
+                warehouse.execute(f"delete from {name}")
 
     def sql(self, statement: str) -> list[Row]:
         """Run a statement; the rows of a query as dicts."""
@@ -292,15 +300,13 @@ def span(events: Sequence[Row], timezone: str) -> tuple[date, date]:
     return min(days), max(days)
 
 
-@pytest.fixture(scope="module")
-def duckdb_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """A warehouse on DuckDB, as the test before left it."""
+@pytest.fixture(scope="session")
+def _duckdb_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(load_settings({"TIDEMARK_HOME": str(tmp_path_factory.mktemp("lab-duckdb"))}))
 
 
-@pytest.fixture(scope="module")
-def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Lab]:
-    """A warehouse on Postgres, as the test before left it."""
+@pytest.fixture(scope="session")
+def _postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Lab]:
     with new_database(postgres_server) as url:
         environment = {
             "TIDEMARK_HOME": str(tmp_path_factory.mktemp("lab-postgres")),
@@ -308,6 +314,20 @@ def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: str)
             "TIDEMARK_POSTGRES_URL": url,
         }
         yield Lab(load_settings(environment))
+
+
+@pytest.fixture(scope="module")
+def duckdb_lab(_duckdb_lab: Lab) -> Lab:
+    """A warehouse on DuckDB, empty at first, then as the test before left it."""
+    _duckdb_lab.reset()
+    return _duckdb_lab
+
+
+@pytest.fixture(scope="module")
+def postgres_lab(_postgres_lab: Lab) -> Lab:
+    """A warehouse on Postgres, empty at first, then as the test before left it."""
+    _postgres_lab.reset()
+    return _postgres_lab
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
