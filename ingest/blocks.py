@@ -238,22 +238,6 @@ def split_lines(data: bytes, first_number: int) -> Block:
     return Block(table, bad_lines, frozenset(suspects))
 
 
-def key_counts(lines: pa.ChunkedArray) -> np.ndarray:
-    """Count the keys in each of some lines of JSON; what merely looks like one counts as well."""
-    found = [np.zeros(0, dtype=np.int64)]
-    for chunk in lines.chunks:
-        if not len(chunk):
-            continue
-        _, places, data = chunk.buffers()
-        offsets = np.frombuffer(places, dtype=np.int32)[chunk.offset :][: len(chunk) + 1]
-        codes = np.frombuffer(data, dtype=np.uint8)[offsets[0] : offsets[-1]]
-        colons = np.flatnonzero(codes == 58)
-        before = codes[colons - 1]
-        colons = colons[(before == 34) | (before <= 32)]
-        found.append(np.diff(np.searchsorted(colons, offsets - offsets[0])))
-    return np.concatenate(found)
-
-
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 

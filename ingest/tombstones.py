@@ -264,7 +264,7 @@ class ErasedPersons:
         return {value, *(pseudonyms.of(value) for pseudonyms in self._pseudonyms)}
 
     def find(self, connection: Any, lines: pa.Table) -> tuple[Any, pa.Table]:
-        """Find events of erased persons among canonical lines (line_number, event_name, line).
+        """Find events of erased persons among canonical lines, as the typing engine has them.
 
         Returns the line_numbers of events whose user key is an erased person's: they go. Those
         that merely name such a person beside another one's user key come back as lines without
@@ -278,7 +278,7 @@ class ErasedPersons:
             dropped = connection.execute("select line_number from tide_erased where drops")
             numbers = dropped.fetchnumpy()["line_number"]
             patched = connection.execute(
-                "select line_number, event_name, cast("
+                "select line_number, event_name, true as suspicious, true as blanks, cast("
                 "json_merge_patch(json_merge_patch(line, envelope_patch), properties_patch) "
                 "as varchar) as line from tide_canonical "
                 "inner join tide_erased using (line_number) where not drops"

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from ingest.blocks import ORDINAL_BITS, BadLine, Block, as_table, key_counts
+from ingest.blocks import ORDINAL_BITS, BadLine, Block, as_table
 from ingest.memory import give_back_at_once
+from ingest.outlines import key_counts, outlines
 from ingest.privacy import Pseudonyms
 from ingest.redaction import REMOVED, redact, redact_tree, redact_url
 from ingest.registry import Registry
@@ -26,7 +27,7 @@ from ingest.shape import Fault, Shaper, certain_keys, judge
 from ingest.sql_text import literal
 from ingest.tombstones import ErasedPersons
 from ingest.user_agents import parse_device
-from ingest.validation import SETUP, DomainStatement
+from ingest.validation import SETUP, SIGNS, DomainStatement
 from ingest.warehouse import duckdb_connection
 
 _EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
@@ -52,12 +53,19 @@ class Feed:
         return self.table.__arrow_c_stream__(requested_schema)
 
 
-_HEADS = """
+_HEADS = f"""
 select
+    sound,
+    sound and not contains(line, '\\') as plain,
     case when sound then json_extract_string(line, '$.event_name') end as event_name,
-    case when sound then json_structure(line) end as structure
-from (select line, json_valid(line) as sound from tide_given)
+    {SIGNS}
+from (
+    select line, json_valid(line) as sound, strlen(line) <> length(line) as foreign_signs
+    from tide_given
+)
 """
+
+_STRUCTURES = "select json_structure(line) as structure from tide_given"
 
 _UNSOUND = Fault("malformed_json", None, "not valid JSON")
 
@@ -69,9 +77,9 @@ _ROWS_PER_BATCH = 8192
 class Batch:
     """What became of a block.
 
-    ``lines`` has the canonical lines of each domain (line_number, event_name, line); ``first``
-    has line_number, event_id, event_date of the first valid line of each event_id. Unknown
-    properties are counted by the ordinal of the file, event and name.
+    ``lines`` has the canonical lines of each domain (line_number, event_name, what of ``SIGNS``
+    they bear, line); ``first`` has line_number, event_id, event_date of the first valid line of
+    each event_id. Unknown properties are counted by the ordinal of the file, event and name.
     """
 
     lines: dict[str, pa.Table]
@@ -122,7 +130,8 @@ class TypingEngine:
         self._create_functions(pseudonyms)
         numbered = [("line_number", pa.int64())]
         self._given = Feed(pa.schema([*numbered, ("line", pa.string())]).empty_table())
-        named = [*numbered, ("event_name", pa.string()), ("line", pa.string())]
+        signs = [("suspicious", pa.bool_()), ("blanks", pa.bool_())]
+        named = [*numbered, ("event_name", pa.string()), *signs, ("line", pa.string())]
         self._lines = Feed(pa.schema(named).empty_table())
         self._prepared.register("tide_given", self._given)
         self._prepared.register("tide_lines", self._lines)
@@ -255,11 +264,10 @@ class TypingEngine:
         self._given.table = lines
         heads = self._run("heads")
         names = heads.column("event_name").combine_chunks().dictionary_encode()
-        shapes = heads.column("structure").combine_chunks().dictionary_encode()
-        width = len(shapes.dictionary) + 1
-        codes = _codes(names) * width + _codes(shapes)
+        shapes, known_shapes, keys_written = self._structures(lines, heads)
+        width = len(known_shapes)
+        codes = _codes(names) * width + shapes
         known_names = [*names.dictionary.to_pylist(), None]
-        known_shapes = [*shapes.dictionary.to_pylist(), None]
         distinct, places = np.unique(codes, return_inverse=True)
         faults: list[Fault | None] = []
         keys: list[int] = []
@@ -277,10 +285,12 @@ class TypingEngine:
         odd = np.array([fault is not None for fault in faults], dtype=bool)[places]
         if not final:
             # DuckDB takes the first of two values of one key, other parsers the last.
-            odd |= key_counts(lines.column("line")) > np.array(keys, dtype=np.int64)[places]
+            odd |= keys_written > np.array(keys, dtype=np.int64)[places]
         if doubtful:
             odd |= np.isin(lines.column("line_number").to_numpy(), list(doubtful))
-        taken = lines.add_column(1, "event_name", heads.column("event_name"))
+        taken = lines
+        for name in ("blanks", "suspicious", "event_name"):
+            taken = taken.add_column(1, name, heads.column(name))
         if not odd.any():
             return taken, []
         mask = pa.array(odd)
@@ -294,6 +304,42 @@ class TypingEngine:
                 strict=True,
             )
         ]
+
+    def _structures(
+        self, lines: pa.Table, heads: pa.Table
+    ) -> tuple[np.ndarray, list[str | None], np.ndarray]:
+        """Ask for the structure of one line of each outline, and of each line without one.
+
+        Returns for each line the place of its structure among those that follow (the last is None,
+        for what is no JSON), and the keys that are written in it.
+        """
+        import pyarrow as pa
+
+        texts = lines.column("line")
+        sound, plain = (heads.column(name).to_numpy() for name in ("sound", "plain"))
+        outline, trusted = outlines(texts if plain.all() else texts.filter(pa.array(plain)))
+        codes = outline.combine_chunks().dictionary_encode().indices.to_numpy()[trusted]
+        alike = np.flatnonzero(plain)[trusted]
+        distinct, first = np.unique(codes, return_index=True)
+        single = sound.copy()
+        single[alike] = False
+        others = np.flatnonzero(single)
+
+        asked = np.concatenate([alike[first], others])
+        place = np.full(len(lines), len(asked))
+        place[alike] = np.searchsorted(distinct, codes)
+        place[others] = len(first) + np.arange(len(others))
+        self._given.table = lines.take(pa.array(asked))
+        shapes = self._run("structures").column("structure").combine_chunks().dictionary_encode()
+        keys = np.concatenate(
+            [
+                key_counts(outline.filter(pa.array(trusted)).take(pa.array(first))),
+                key_counts(texts.take(pa.array(others))),
+                [0],
+            ]
+        )
+        known = [*shapes.dictionary.to_pylist(), None]
+        return np.append(_codes(shapes), len(known) - 1)[place], known, keys[place]
 
     def _by_domain(self, lines: pa.Table) -> dict[str, pa.Table]:
         """Split lines by the domain of their event, domains in order."""
@@ -334,7 +380,7 @@ class TypingEngine:
         """Execute a prepared statement, preparing it the first time."""
         if name not in self._names:
             kind, _, domain = name.partition("_")
-            sql = _HEADS
+            sql = {"heads": _HEADS, "structures": _STRUCTURES}.get(name, "")
             if domain:
                 statement = self._statement(domain)
                 sql = statement.judging if kind == "judge" else statement.typing

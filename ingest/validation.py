@@ -70,6 +70,16 @@ UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 #: Signs that a line can hold a string of white space only.
 _BLANK_MARKS = ('""', '" ', '"\\')
 
+
+def _bears(marks: tuple[str, ...]) -> str:
+    return " or ".join(f"contains(line, {literal(mark)})" for mark in marks)
+
+
+#: What a line may hold: identifiers that must be hashed, strings of white space only. Columns over
+#: ``line`` and whether it has ``foreign_signs``, any beyond ASCII.
+SIGNS = f"""{_bears(SUSPICIOUS_MARKS)} or foreign_signs as suspicious,
+    {_bears(_BLANK_MARKS)} or foreign_signs as blanks"""
+
 #: Functions of one value that the statements use; created once per connection.
 #: A time that json writes with Z and no or three digits of a second is cast directly.
 SETUP = f"""
@@ -401,16 +411,13 @@ class DomainStatement:
     def _timed(self) -> str:
         """Return the CTEs that both statements start with, the last one being ``timed``."""
         inputs = ",\n        ".join(self._inputs())
-        suspicious = " or ".join(f"contains(line, {literal(mark)})" for mark in SUSPICIOUS_MARKS)
-        blanks = " or ".join(f"contains(line, {literal(mark)})" for mark in _BLANK_MARKS)
         country = _assigned("i_country_code", country_codes())
         currency = _assigned("i_currency", currency_codes())
         return f"""
 with parsed as (
-    select line_number, event_name, {suspicious} or foreign_signs as suspicious,
-        {blanks} or foreign_signs as blanks,
+    select line_number, event_name, suspicious, blanks,
         json_transform(line, {literal(self._structure())}) as j
-    from (select *, strlen(line) <> length(line) as foreign_signs from $lines)
+    from $lines
     where event_name in {_list(event.name for event in self._events)}
 ),
 inputs as (
