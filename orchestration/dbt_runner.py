@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -118,13 +119,21 @@ def invoke(
         arguments = [*arguments, *QUIET]
         callbacks.append(_log_file(project))
     with environment_set({**project.environment(), "TIDEMARK_PGROLE": role or ""}):
-        # dbt keeps nearly everything that it makes: looking for garbage meanwhile is a tenth of it.
-        gc.disable()
         try:
-            return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
+            with _no_garbage_collection():
+                return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
         finally:
-            gc.enable()
             release_connections()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Look for no garbage: dbt keeps nearly everything that it makes, it is a tenth of its time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _log_file(project: DbtProject) -> Callable[[Any], None]:
@@ -170,8 +179,9 @@ def load_manifest(project: DbtProject) -> Manifest:
 
     project.ensure_manifest()
     packed = (project.target_path / "partial_parse.msgpack").read_bytes()
-    # Without its flat graph, which is there for the variable `graph`: no macro reads it.
-    return Manifest.from_msgpack(packed)
+    with _no_garbage_collection():
+        # Without its flat graph, which is there for the variable `graph`: no macro reads it.
+        return Manifest.from_msgpack(packed)
 
 
 def build(

@@ -23,9 +23,14 @@
     cast({{ vertex }} >> 40 as integer)
 {%- endmacro %}
 
+{#- A statement whose result nobody reads: `run_query` would make a table of it for Jinja. -#}
+{% macro run_statement(sql) -%}
+    {%- call statement(auto_begin=false) -%}{{ sql }}{%- endcall -%}
+{%- endmacro %}
+
 {#- The query between the tags of a call, into a temporary table of this connection. -#}
 {% macro temporary_table(name) -%}
-    {%- do run_query(
+    {%- do run_statement(
         'drop table if exists ' ~ name ~ '; create temporary table ' ~ name ~ ' as ' ~ caller()
     ) -%}
 {%- endmacro %}
@@ -83,7 +88,7 @@
             {%- endcall -%}
             {%- set state.far = single_value(steps_left) -%}
         {%- endfor -%}
-        {%- do run_query(
+        {%- do run_statement(
             'update ' ~ labels ~ ' set label = tide_leap.taken from tide_leap where '
             ~ labels ~ '.label = tide_leap.vertex') -%}
         {%- call temporary_table(next) %}
@@ -143,7 +148,7 @@
             from tide_labels
             where vertex <> label
         {%- endset -%}
-        {%- do run_query(append) -%}
+        {%- do run_statement(append) -%}
     {%- endif -%}
 {%- endmacro %}
 

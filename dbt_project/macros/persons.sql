@@ -203,7 +203,7 @@
             and my_conflict.identifier is null
             and their_conflict.identifier is null
     {%- endset -%}
-    {%- do run_query(joins_again) -%}
+    {%- do run_statement(joins_again) -%}
 {%- endmacro %}
 
 {#- Changes from a date to the one before another, between which persons only grow. -#}
@@ -371,7 +371,7 @@
                 and tide_vertices.smallest_identifier = tide_apart.smallest_identifier
         where tide_apart.identifier is null
     {%- endset -%}
-    {%- do run_query(append) -%}
+    {%- do run_statement(append) -%}
 {%- endmacro %}
 
 {#- Pre-hook of int_identity_links: a link that was taken back goes, whatever its date. -#}
