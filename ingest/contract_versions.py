@@ -8,10 +8,10 @@ remembers belong in ``ingest.contract_lock``.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from ingest import registry as registry_module
+from ingest.clock import utc_now
 from ingest.contract_changes import Change, changes_since_registered, refuse
 from ingest.contract_lock import canonical_event, fingerprint
 from ingest.registry import SQL_TYPES, Registry
@@ -64,7 +64,7 @@ def register_versions(warehouse: Warehouse, contracts: Registry | None = None) -
             if name in contracts.events and contracts.events[name].version == contract["version"]
         }
         refuse(changes_since_registered(same, contracts))
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utc_now()
     places = ", ".join(["(?, ?, ?, ?, ?)"] * len(pending))
     warehouse.execute(
         "insert into ops.event_schema_versions "

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.privacy import Pseudonyms
 from ingest.registry import Registry, registry
@@ -87,7 +88,7 @@ class HashMemory:
                 self._open(version)
 
     def _open(self, version: str) -> None:
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = utc_now()
         self.warehouse.execute(
             "insert into ops.hash_windows (version, opened_at) values (?, ?)", [version, now]
         )

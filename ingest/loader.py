@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from ingest.blocks import (
     gathered,
     merge_blocks,
 )
+from ingest.clock import utc_now
 from ingest.earlier_loads import (
     answering,
     digest_of,
@@ -505,8 +506,3 @@ def touch_partitions(warehouse: Warehouse, load_id: int, at: datetime) -> None:
         "where partition_date in (select event_date from ops.load_dates where load_id = ?)",
         [load_id, at, load_id],
     )
-
-
-def utc_now() -> datetime:
-    """Return the time as the warehouse stores it: UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)

@@ -12,8 +12,9 @@ from typing import Any
 
 from ingest.adapters import ADAPTERS
 from ingest.blocks import ROWS_PER_BLOCK, Block, lines_as_block
+from ingest.clock import utc_now
 from ingest.errors import UserError
-from ingest.loader import Loader, Source, utc_now
+from ingest.loader import Loader, Source
 from ingest.settings import Settings
 from ingest.tombstones import take_over
 from ingest.validation import REASON_CODES

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.clock import utc_now
 from ingest.registry import SQL_TYPES, registry
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def migrate(warehouse: Warehouse) -> list[str]:
                 _add_new_columns(warehouse)
             warehouse.execute(
                 "insert into ops.migrations (name, applied_at) values (?, ?)",
-                [name, datetime.now(UTC).replace(tzinfo=None)],
+                [name, utc_now()],
             )
     return [name for name, _ in missing]
 

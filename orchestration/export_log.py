@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ingest.clock import utc_now
 from ingest.settings import Settings
-from orchestration import ledger
 from orchestration.erasure.rules import holds_persons
 
 EXPORTS = "exports.ndjson"
@@ -35,7 +35,7 @@ def note_export(
     """Write down that a relation went into a file, as the role that it was made for."""
     line = json.dumps(
         {
-            "exported_at": ledger.now().isoformat(),
+            "exported_at": utc_now().isoformat(),
             "relation": relation.removeprefix("marts."),
             "role": role,
             "rows": rows,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.privacy import Pseudonyms
 from ingest.settings import Settings
@@ -199,7 +200,7 @@ def _revoke(warehouse: Warehouse, event_id: str, reason: str) -> Revocation:
         warehouse.execute(
             "insert into ops.identity_revocations (event_id, event_date, reason, revoked_at) "
             "values (?, ?, ?, ?)",
-            [event_id, event_date, reason, ledger.now()],
+            [event_id, event_date, reason, utc_now()],
         )
         stale = ledger.mark_stale(warehouse, event_date)
     return Revocation(Link(event_id, event_date, identifiers), event_date, stale)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.warehouse import LOAD_LOCK, Warehouse
 from orchestration.dbt_runner import Window, one_line
@@ -61,11 +62,6 @@ class CheckRecord:
     def blocks(self) -> bool:
         """Whether this result keeps the run from being published."""
         return self.status != "passed" and self.severity == "block"
-
-
-def now() -> datetime:
-    """Return the time as the warehouse stores it: UTC without zone."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def new_run_id() -> str:
@@ -251,7 +247,7 @@ def bury_runs(warehouse: Warehouse) -> None:
         f"else 'failed' end, finished_at = ?, error = case when {published} then null "
         "else 'the process of this run ended without a word (killed or crashed)' end "
         "where status = 'running'",
-        [now()],
+        [utc_now()],
     )
 
 
@@ -262,7 +258,7 @@ def start_run(warehouse: Warehouse, plan: RunPlan, dagster_run_id: str | None) -
     warehouse.execute(
         "insert into ops.etl_job_runs (run_id, job, range_start, range_end, started_at, status, "
         "loads_through, dagster_run_id) values (?, ?, ?, ?, ?, 'running', ?, ?)",
-        [run_id, JOB, window.start, window.end, now(), window.loads_through, dagster_run_id],
+        [run_id, JOB, window.start, window.end, utc_now(), window.loads_through, dagster_run_id],
     )
     return run_id
 
@@ -279,7 +275,7 @@ def finish_run(
     warehouse.execute(
         "update ops.etl_job_runs set status = ?, finished_at = ?, rows_by_relation = ?, error = ? "
         "where run_id = ?",
-        [status, now(), json.dumps(rows or {}), one_line(error) if error else None, run_id],
+        [status, utc_now(), json.dumps(rows or {}), one_line(error) if error else None, run_id],
     )
 
 
@@ -314,7 +310,7 @@ def mark_run(warehouse: Warehouse, plan: RunPlan, run_id: str) -> None:
         warehouse.execute(
             "update ops.partitions set last_run_at = ?, run_loads_through = ? "
             "where last_run_id = ? and partition_date between ? and ?",
-            [now(), window.loads_through, run_id, window.start, window.end],
+            [utc_now(), window.loads_through, run_id, window.start, window.end],
         )
 
 
@@ -325,7 +321,7 @@ def mark_checked(warehouse: Warehouse, run_id: str) -> None:
 
 def record_checks(warehouse: Warehouse, run_id: str, checks: Sequence[CheckRecord]) -> None:
     """Write results of checks, failed ones too, in place of those of a first try of the step."""
-    at = now()
+    at = utc_now()
     for relation in sorted({c.relation for c in checks}):
         these = [c.check for c in checks if c.relation == relation]
         warehouse.execute(

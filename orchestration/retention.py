@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.sql_text import literal
@@ -413,7 +414,7 @@ def _drop_months(warehouse: Warehouse, before: date) -> None:
 
 def _note(warehouse: Warehouse, removals: Sequence[Removal]) -> None:
     """Write the receipt, and which dates are closed now."""
-    at = ledger.now()
+    at = utc_now()
     number = int(warehouse.value("select coalesce(max(retention_id), 0) + 1 from ops.retentions"))
     warehouse.insert_many(
         "ops.retentions",

@@ -20,6 +20,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from ingest.clock import utc_now
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, open_warehouse
 from orchestration import ledger
@@ -85,7 +86,7 @@ def publish(settings: Settings, number: int, through: int, *found: Episode) -> N
         warehouse.execute(
             "insert into ops.publications (publication_id, published_at, data_through, relations) "
             "values (?, ?, ?, 1)",
-            [number, ledger.now(), on(through)],
+            [number, utc_now(), on(through)],
         )
     warehouse.execute("create schema if not exists marts")
     warehouse.execute("drop table if exists marts.alert_episodes")
@@ -195,7 +196,7 @@ def test_failures_are_tried_again_later_and_hold_up_no_other(
 ) -> None:
     """Back-off, the same message on every attempt, the error in the books, no state lost."""
     channel = Recorder(failing={"a", "b"})
-    clock = ledger.now()
+    clock = utc_now()
     monkeypatch.setattr(ledger, "now", lambda: clock)
     publish(settings, 1, 10, episode("a", 9), episode("b", 8), episode("c", 7))
     first = hand_over(settings, [channel])
@@ -225,7 +226,7 @@ def test_failures_are_tried_again_later_and_hold_up_no_other(
 
 
 def test_waits_grow_and_have_an_end() -> None:
-    at = ledger.now()
+    at = utc_now()
     for count, minutes in ((1, 1), (2, 2), (4, 8), (9, 256), (10, 360), (10_000, 360)):
         attempts = Attempts(count, at)
         assert not attempts.due(at + timedelta(minutes=minutes, seconds=-1)), count

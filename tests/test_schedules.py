@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from ingest.clock import utc_now
 from ingest.door import ingest_paths
 from ingest.settings import Settings
 from ingest.simulator import simulate
@@ -58,7 +59,7 @@ def serve(settings: Settings, start: date | None = None, end: date | None = None
             "insert into ops.publications (publication_id, published_at, data_through, run_id, "
             "relations) select (select coalesce(max(publication_id), 0) + 1 from "
             "ops.publications), ?, range_end, run_id, 1 from ops.etl_job_runs where run_id = ?",
-            [ledger.now(), run_id],
+            [utc_now(), run_id],
         )
 
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import dagster as dg
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError, open_warehouse
-from orchestration import ledger
 from orchestration.alerts.channels import (
     OPENED,
     RESOLVED,
@@ -158,9 +158,7 @@ def deliver(
             except DeliveryError as caught:
                 error = " ".join(str(caught).split())
             outcomes.append(
-                Outcome(
-                    channel.name, message.key, message.number, message.event, ledger.now(), error
-                )
+                Outcome(channel.name, message.key, message.number, message.event, utc_now(), error)
             )
             if error is not None:
                 return outcomes
@@ -201,7 +199,7 @@ def write_books(
         for outcome in outcomes:
             _book(warehouse, outcome)
         for channel, (publication, through) in complete.items():
-            values = [publication, through, ledger.now(), channel]
+            values = [publication, through, utc_now(), channel]
             if warehouse.value("select 1 from ops.alert_handovers where channel = ?", [channel]):
                 sql = (
                     "update ops.alert_handovers set publication_id = ?, data_through = ?, "
@@ -273,7 +271,7 @@ def hand_over(
     delivered = left = 0
     for channel in told:
         due = due_messages(books[channel.name], published)
-        made = deliver(channel, due, books[channel.name], ledger.now())
+        made = deliver(channel, due, books[channel.name], utc_now())
         arrived = sum(outcome.error is None for outcome in made)
         missing = sum(len(messages) for messages in due) - arrived
         delivered, left, outcomes = delivered + arrived, left + missing, outcomes + made

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.sql_text import identifier, literal
 from ingest.warehouse import Warehouse, open_warehouse
-from orchestration import ledger
 from orchestration.erasure.rows import SCHEMAS, PersonRows
 from orchestration.publication.duckdb_file import ROW_GROUP_SIZE, VERSION
 from orchestration.session import RunSession
@@ -184,7 +184,7 @@ def rewrite_warehouse(session: RunSession, request_id: str) -> None:
         )
     run(
         f"update {FRESH}.ops.erasures set finished_at = ? where request_id = ?",
-        [ledger.now(), request_id],
+        [utc_now(), request_id],
     )
     run(f"checkpoint {FRESH}")
     run(f"detach {FRESH}")

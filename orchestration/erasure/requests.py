@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.privacy import Pseudonyms, identifying
 from ingest.settings import Settings
@@ -262,7 +263,7 @@ def _request(
     members = _rows_of(warehouse, salt, given).members() | expanded(given)
     erasure = Erasure(
         request_id=ledger.new_run_id(),
-        requested_at=ledger.now(),
+        requested_at=utc_now(),
         salt=salt,
         identifier_hash=salted(salt, *given[0]),
         tombstones=tuple(sorted((kind, salted(salt, kind, v)) for kind, v in members)),
@@ -348,7 +349,7 @@ def _carry_out(
     done.left = files.rewrite_postgres(warehouse)
     warehouse.execute(
         "update ops.erasures set finished_at = ?, left_to_do = ? where request_id = ?",
-        [ledger.now(), "; ".join(done.left) or None, erasure.request_id],
+        [utc_now(), "; ".join(done.left) or None, erasure.request_id],
     )
     return done
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from ingest.clock import utc_now
 from ingest.sql_text import identifier, identifiers, literal, literals
 from ingest.tombstones import IDENTIFIER_TYPES, KEYED_HASH, salted, salted_sql, tokens
 from ingest.warehouse import Warehouse
-from orchestration import ledger
 from orchestration.erasure.rules import (
     BLANK,
     CHAT,
@@ -498,7 +498,7 @@ class PersonRows:
             self.warehouse.execute(
                 f"update {table.sql} set {emptied}, resolution = 'erased', "
                 f"resolved_at = coalesce(resolved_at, ?) where {where}",
-                [ledger.now()],
+                [utc_now()],
             )
         else:
             for name in columns:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.warehouse import Warehouse
-from orchestration import ledger
 from orchestration.publication import restatements
 from orchestration.relations import Relation
 from orchestration.session import RunSession, refusal
@@ -62,7 +62,7 @@ def publish(session: RunSession, marts: Sequence[Relation]) -> Publication:
     last = newest_publication(warehouse)
     publication = Publication(
         publication_id=(last.publication_id if last else 0) + 1,
-        published_at=ledger.now(),
+        published_at=utc_now(),
         data_through=warehouse.value(
             "select max(partition_date) from ops.partition_state "
             "where last_run_id is not null and checked and not stale"
