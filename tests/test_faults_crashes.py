@@ -49,9 +49,9 @@ def test_failed_at_named_points_and_repeated_it_is_as_if_nothing_had_been(
 def test_a_part_goes_round() -> None:
     everything = set(fail_points.trials())
     assert {trial.kind for trial in everything} == set(KINDS)
-    six = {trial for seed in range(6) for trial in fail_points.part(seed)}
-    assert {t for t in everything if t.target == "duckdb"} <= six
-    assert {trial for seed in range(12) for trial in fail_points.part(seed)} == everything
+    nine = {trial for seed in range(9) for trial in fail_points.part(seed)}
+    assert {t for t in everything if t.target == "duckdb"} <= nine
+    assert {trial for seed in range(18) for trial in fail_points.part(seed)} == everything
     assert len(POINTS) >= 25
 
 

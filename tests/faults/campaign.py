@@ -2,6 +2,9 @@
 
 Belongs here: sharing out seeds, noting what is done, going on where a run was cut off. What one
 machine is belongs in ``tests.faults.bench``.
+
+What was found is kept for each state of the source; another state begins with other seeds, so that
+histories add up over the states of a product that changes.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from tests.benchmarks.results import markdown
+from tests.benchmarks.results import Results
 from tests.faults import tables
 from tests.faults.bench import POSTGRES_EVERY, Outcome, bench
 from tests.postgres import running_server
@@ -79,17 +83,27 @@ def _work(seeds: Sequence[int], mark: str) -> None:
                 file.write(json.dumps({"mark": mark, "outcome": vars(outcome)}) + "\n")
 
 
+def _kept(mark: str) -> tuple[Results, int]:
+    """Return what is known of all states of the source, and the first seed of this one."""
+    results = Results(tables.RESULTS, "machine")
+    this = results.one(source=mark)
+    others = [r["first_seed"] + r["machines"] for r in results.records]
+    return results, this["first_seed"] if this else max(others, default=0)
+
+
 def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
     """Run machines, go on where a run was cut off, write the table; return the divergences.
 
-    The long form runs a thousand, the short one fifty; seeds are numbers from 0 on.
+    The long form runs a thousand, the short one fifty, unless ``machines`` says how many.
     """
     machines = machines or (LONG if long else SHORT)
     workers = workers or (os.cpu_count() or 1 if long else 1)
     mark = fingerprint()
+    results, first = _kept(mark)
     PROGRESS.parent.mkdir(parents=True, exist_ok=True)
     known = _done(mark)
-    todo = [seed for seed in range(machines) if seed not in known]
+    seeds = range(first, first + machines)
+    todo = [seed for seed in seeds if seed not in known]
     spawn = multiprocessing.get_context("spawn")
     processes = [
         spawn.Process(target=_work, args=(todo[n::workers], mark))
@@ -103,40 +117,72 @@ def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
         done = len(_done(mark)) - len(known)
         rate = done * 60 / (time.monotonic() - began)
         print(f"machine: {len(known) + done} of {machines}, {rate:.1f} a minute", flush=True)
-    outcomes = [outcome for seed, outcome in sorted(_done(mark).items()) if seed < machines]
+    outcomes = [outcome for seed, outcome in sorted(_done(mark).items()) if seed in seeds]
     failed = [f"seed {o.seed} on {o.engine}: {o.divergence}" for o in outcomes if o.divergence]
     failed += [
         f"a process of machines ended with {p.exitcode}" for p in processes if p.exitcode != 0
     ]
-    write_results(outcomes, failed)
+    results.keep({"source": mark}, {"first_seed": first, **summed(outcomes), "wrong": failed})
+    write(results)
     return failed
 
 
-def write_results(outcomes: Sequence[Outcome], failed: Sequence[str]) -> None:
-    """Print the table and keep it."""
+def summed(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return what machines did in all: numbers, and numbers by kind."""
     steps: Counter[str] = Counter()
     crashes: Counter[str] = Counter()
-    engines = Counter(outcome.engine for outcome in outcomes)
     for outcome in outcomes:
         steps.update(outcome.steps)
         crashes.update(outcome.crashes)
-    cpu = sum(outcome.cpu_seconds for outcome in outcomes)
-    seeds = [outcome.seed for outcome in outcomes]
-    on = ", ".join(f"{n:,} {engine}" for engine, n in engines.items())
+    return {
+        "machines": len(outcomes),
+        "engines": dict(Counter(outcome.engine for outcome in outcomes)),
+        "steps": dict(steps),
+        "crashes": dict(crashes),
+        "cpu": sum(outcome.cpu_seconds for outcome in outcomes),
+    }
+
+
+def write(results: Results) -> None:
+    """Write the table of all states of the source."""
+    states = sorted(results.records, key=lambda record: record["first_seed"])
+    steps, crashes, engines = (
+        sum((Counter(state[of]) for state in states), Counter())
+        for of in ("steps", "crashes", "engines")
+    )
+    machines = engines.total()
     rows = [
-        ("", ""),
-        ("machines", f"{len(outcomes):,} ({on})"),
-        ("seeds", f"{min(seeds)} to {max(seeds)}" if seeds else "none"),
-        ("steps", f"{steps.total():,}"),
-        ("divergences", str(len(failed))),
-        ("CPU seconds a machine", f"{cpu / max(len(outcomes), 1):.1f}"),
+        ["source", "seeds", "machines", "steps", "divergences", "CPU seconds a machine"],
+        *(
+            [
+                f"{state['source']}, {state['measured_on']}",
+                f"{state['first_seed']} to {state['first_seed'] + state['machines'] - 1}",
+                f"{state['machines']:,}",
+                f"{sum(state['steps'].values()):,}",
+                str(len(state["wrong"])),
+                f"{state['cpu'] / max(state['machines'], 1):.1f}",
+            ]
+            for state in states
+        ),
     ]
-    notes = [
-        markdown([("step", "times"), *((k, f"{n:,}") for k, n in steps.most_common())]),
-        markdown([("crash of", "times"), *((k, f"{n:,}") for k, n in sorted(crashes.items()))]),
-        "After each step everything that is stored is compared with the model, after all but\n"
-        "deliveries the tables of runs and what readers see as well. `not reached`: it ended\n"
-        "before the place where it was to be cut off.",
-    ]
-    title = "The product against a plain model"
-    tables.write("machine", title, rows, "\n\n".join(notes), failed)
+    on = ", ".join(f"{n:,} on {engine}" for engine, n in engines.most_common())
+    wrong = [text for state in states for text in state["wrong"]]
+    results.write(
+        "The product against a plain model",
+        [
+            (f"{machines:,} machines, {on}", rows),
+            ("Steps", [["step", "times"], *_times(steps.most_common())]),
+            ("Crashes", [["crash of", "times"], *_times(sorted(crashes.items()))]),
+        ],
+        "\n".join([
+            "A source is a state of the product and of what makes a machine. After each step",
+            "everything that is stored is compared with the model, after all but deliveries the",
+            "tables of runs and what readers see as well. `not reached`: it ended before the place",
+            "where it was to be cut off.",
+            *(["", *(f"- WRONG: {text}" for text in wrong)] if wrong else []),
+        ]),
+    )  # fmt: skip
+
+
+def _times(counts: Iterable[tuple[str, int]]) -> list[list[str]]:
+    return [[name, f"{count:,}"] for name, count in counts]
