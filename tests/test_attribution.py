@@ -327,8 +327,8 @@ def test_the_oracle_gives_each_conversion_away_once(touches: list[tuple[bool, in
 #: Rounds of faults, one for a table at a time -> the tests that must find them.
 FAULTS = (
     {
-        "insert into marts.conversion_attribution from marts.conversion_attribution": (
-            "unique_grain_conversion_attribution"
+        "insert into marts.conversion_touches from marts.conversion_touches": (
+            "unique_grain_conversion_touches"
         ),
         "insert into marts.metrics_daily_campaigns from marts.metrics_daily_campaigns": (
             "unique_grain_metrics_daily_campaigns"
@@ -348,7 +348,7 @@ FAULTS = (
         ),
     },
     {
-        "update marts.conversion_attribution set credit = credit + 1e-6 where model = 'linear'": (
+        "update marts.conversion_touches set linear_credit = linear_credit + 1e-6": (
             "credits_add_up_to_one"
         ),
         "update marts.metrics_daily_campaigns set sessions = sessions + 1": (
@@ -367,9 +367,7 @@ FAULTS = (
         ),
     },
     {
-        "delete from marts.conversion_attribution where model = 'time_decay'": (
-            "credits_add_up_to_one"
-        ),
+        "update marts.conversion_touches set time_decay_credit = 0": "credits_add_up_to_one",
         "update marts.metrics_daily_campaigns set conversions = 0 where model = 'first_touch'": (
             "same_daily_total_metrics_daily_campaigns"
         ),
@@ -381,7 +379,10 @@ FAULTS = (
         ),
     },
     {
-        "update marts.conversion_attribution set credit = 0": "holds_conversion_attribution",
+        "update marts.conversion_touches set touch_position = 0, first_touch_credit = 2": (
+            "holds_conversion_touches"
+        ),
+        "update marts.conversion_touches set linear_credit = -1": "between_conversion_touches",
         "update marts.metrics_daily_campaigns set revenue_cents = -1": (
             "holds_metrics_daily_campaigns"
         ),
@@ -398,7 +399,7 @@ def test_the_data_tests_find_planted_faults(labs: dict[str, Lab]) -> None:
     first, last = span(events, lab.timezone)
     names = (
         *ATTRIBUTION_GRAINS, "int_attribution_conversions", "int_attribution_members",
-        "int_attribution_touches", "int_refunds",
+        "int_attribution_touches", "int_refunds", "conversion_touches",
     )  # fmt: skip
     lab.build(first, last, SELECT, tested=True)
     lab.assert_faults_are_found(FAULTS, names, Window(first, last, first, 99))

@@ -35,11 +35,15 @@
     )
 {%- endmacro %}
 
+{% macro attribution_model_names() -%}
+    {{ return([
+        'first_touch', 'last_touch', 'last_non_direct', 'linear', 'position_based', 'time_decay'
+    ]) }}
+{%- endmacro %}
+
 {#- The six models, as rows. -#}
 {% macro attribution_models() -%}
-    {%- for model_name in [
-        'first_touch', 'last_touch', 'last_non_direct', 'linear', 'position_based', 'time_decay'
-    ] -%}
+    {%- for model_name in attribution_model_names() -%}
         select cast('{{ model_name }}' as text) as model
         {{- ' union all\n    ' if not loop.last }}
     {%- endfor -%}

@@ -119,7 +119,7 @@ RELATIONS: dict[str, Rule] = {
     ),
     "int_attribution_members": Rule((NAMED, CONVERSION)),
     "int_attribution_touches": Rule((CONVERSION, TOUCH)),
-    "conversion_attribution": Rule((CONVERSION, TOUCH), clears={PERSON_ID: ("person_id",)}),
+    "conversion_touches": Rule((CONVERSION, TOUCH), clears={PERSON_ID: ("person_id",)}),
     "int_refunds": Rule((CONVERSION, REFUND)),
     # -- chats and conversations
     "int_chat_events": Rule((USER, EVENT_ID, CHAT_ID)),
@@ -239,6 +239,10 @@ def _is_there(key: Key, columns: set[str]) -> bool:
     return key.column in columns and (key.type_column is None or key.type_column in columns)
 
 
+#: Published views whose rows are of persons, as their tables are.
+VIEWS = ("conversion_attribution", "user_timeline")
+
+
 def holds_persons(relation: str) -> bool:
     """Tell whether an export of a published relation can hold rows of a person."""
-    return relation == "user_timeline" or bool(RELATIONS.get(relation, Rule()).deletes)
+    return relation in VIEWS or bool(RELATIONS.get(relation, Rule()).deletes)

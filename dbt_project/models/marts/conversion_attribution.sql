@@ -1,15 +1,8 @@
 -- Grain: one row per conversion, model and session that it credits; without one, `direct`.
-{{ config(
-    pre_hook="{{ delete_window('metric_date') }}",
-    indexes=btree([['metric_date'], ['conversion_event_id'], ['touch_session_id']])
-) }}
+{{ config(materialized='view') }}
 
-with conversions as (
-    select * from {{ ref('int_attribution_conversions') }}
-),
-
-touches as (
-    select * from {{ ref('int_attribution_touches') }}
+with touches as (
+    select * from {{ ref('conversion_touches') }}
 ),
 
 models as (
@@ -20,22 +13,25 @@ credited as (
     select
         touches.*,
         models.model,
-        {{ attribution_credit('models.model', 'touches') }} as credit
+        case models.model
+            {%- for model_name in attribution_model_names() %}
+            when '{{ model_name }}' then touches.{{ model_name }}_credit
+            {%- endfor %}
+        end as credit
     from touches
     cross join models
-    where {{ in_window('touches.event_date') }}
 )
 
 select
-    conversions.event_date as metric_date,
+    credited.metric_date,
     credited.conversion_event_id,
     credited.model,
     credited.touch_session_id,
     credited.credit,
-    conversions.conversion_name,
-    conversions.converted_at,
-    conversions.person_id,
-    conversions.value_cents,
+    credited.conversion_name,
+    credited.converted_at,
+    credited.person_id,
+    credited.value_cents,
     {%- for column in campaign_columns() %}
     credited.{{ column }},
     {%- endfor %}
@@ -44,10 +40,4 @@ select
     credited.session_start_at,
     credited.is_direct
 from credited
-inner join conversions
-    on
-        credited.conversion_event_id = conversions.conversion_event_id
-        and credited.event_date = conversions.event_date
-where
-    {{ in_window('conversions.event_date') }}
-    and credited.credit > 0
+where credited.credit > 0
