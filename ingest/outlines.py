@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: With so many digits a number may be one that no integer of 64 bits holds.
 _LONG_NUMBER = 19
 
+#: Larger arrays are given back to the system after each step, and cost a third of the time.
+_LINES_AT_A_TIME = 1_000
+
 _QUOTE, _COLON, _SPACE, _NEWLINE = b'": \n'
 _ZERO = ord("0")
 
@@ -34,8 +37,8 @@ def outlines(lines: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
 
     found, trusted = [], [np.zeros(0, dtype=bool)]
     for chunk in lines.chunks:
-        if len(chunk):
-            outline, doubtful = _outlines(*_bytes_of(chunk))
+        for start in range(0, len(chunk), _LINES_AT_A_TIME):
+            outline, doubtful = _outlines(*_bytes_of(chunk.slice(start, _LINES_AT_A_TIME)))
             found.append(outline)
             trusted.append(~doubtful)
     return pa.chunked_array(found, pa.binary()), np.concatenate(trusted)
