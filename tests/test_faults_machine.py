@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +18,9 @@ from orchestration import retention
 from orchestration.erasure import rules
 from orchestration.erasure.rules import Rule
 from orchestration.publication import gate
-from tests.faults.bench import Bench, bench
+from tests.benchmarks.results import Results
+from tests.faults import campaign
+from tests.faults.bench import Bench, Outcome, bench
 from tests.faults.drawing import Draft, Drawing
 
 #: Seeds and steps of the short form; seed 0 is on Postgres.
@@ -126,3 +129,26 @@ def test_an_event_that_is_refused_does_not_win_over_another_of_its_id(ready: Ben
     steps = [("erase", "user", 0), ("ingest", [[theirs, theirs, others]])]
     outcome = ready.machine(steps, seed=1)
     assert outcome.divergence is None, outcome.divergence
+
+
+def test_campaigns_add_up(tmp_path: Path) -> None:
+    """One goes on with its seeds and never forgets any; the next has others; faults are shown."""
+    results = Results(tmp_path, "machine")
+    assert campaign.seeds_of(results, (), 3) == range(3)
+    for first, words in ((0, None), (3, "seen twice")):
+        done = [
+            Outcome(seed, "duckdb", {"run": 2}, {"run kill": 1}, 4.0, words)
+            for seed in campaign.seeds_of(results, (), 3)
+        ]
+        assert [one.seed for one in done] == [first, first + 1, first + 2]
+        wrong = [f"seed {one.seed}: {words}" for one in done if words]
+        key = {"source": f"state {first}", "first_seed": first}
+        results.keep(key, {**campaign.summed(done), "wrong": wrong})
+    assert campaign.seeds_of(results, (3, 4, 5), 2) == range(3, 6)
+    assert campaign.seeds_of(results, (3, 4), 9) == range(3, 12)
+    campaign.write(results)
+    page = (tmp_path / "machine.md").read_text(encoding="utf-8")
+    assert "## 6 machines, 6 on duckdb" in page
+    assert "| 3 to 5 | 3 | 6 | 3 | 4.0 |" in page
+    assert "| run | 12 |" in page and "| run kill | 6 |" in page
+    assert page.count("WRONG: seed") == 3

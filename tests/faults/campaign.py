@@ -3,8 +3,8 @@
 Belongs here: sharing out seeds, noting what is done, going on where a run was cut off. What one
 machine is belongs in ``tests.faults.bench``.
 
-What was found is kept for each state of the source; another state begins with other seeds, so that
-histories add up over the states of a product that changes.
+What was found is kept for each campaign. One goes on where it was cut off as long as the source is
+the same; another one begins with other seeds, so that histories add up while the product changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,11 @@ def _work(seeds: Sequence[int], mark: str) -> None:
                 file.write(json.dumps({"mark": mark, "outcome": vars(outcome)}) + "\n")
 
 
-def _kept(mark: str) -> tuple[Results, int]:
-    """Return what is known of all states of the source, and the first seed of this one."""
-    results = Results(tables.RESULTS, "machine")
-    this = results.one(source=mark)
-    others = [r["first_seed"] + r["machines"] for r in results.records]
-    return results, this["first_seed"] if this else max(others, default=0)
+def seeds_of(results: Results, known: Collection[int], machines: int) -> range:
+    """Return the seeds of a campaign: those that are known and more, or others than any before."""
+    after = max((r["first_seed"] + r["machines"] for r in results.records), default=0)
+    first = min(known, default=after)
+    return range(first, first + max(machines, len(known)))
 
 
 def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
@@ -99,10 +98,10 @@ def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
     machines = machines or (LONG if long else SHORT)
     workers = workers or (os.cpu_count() or 1 if long else 1)
     mark = fingerprint()
-    results, first = _kept(mark)
+    results = Results(tables.RESULTS, "machine")
     PROGRESS.parent.mkdir(parents=True, exist_ok=True)
     known = _done(mark)
-    seeds = range(first, first + machines)
+    seeds = seeds_of(results, known, machines)
     todo = [seed for seed in seeds if seed not in known]
     spawn = multiprocessing.get_context("spawn")
     processes = [
@@ -116,13 +115,14 @@ def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
         time.sleep(10)
         done = len(_done(mark)) - len(known)
         rate = done * 60 / (time.monotonic() - began)
-        print(f"machine: {len(known) + done} of {machines}, {rate:.1f} a minute", flush=True)
+        print(f"machine: {len(known) + done} of {len(seeds)}, {rate:.1f} a minute", flush=True)
     outcomes = [outcome for seed, outcome in sorted(_done(mark).items()) if seed in seeds]
     failed = [f"seed {o.seed} on {o.engine}: {o.divergence}" for o in outcomes if o.divergence]
     failed += [
         f"a process of machines ended with {p.exitcode}" for p in processes if p.exitcode != 0
     ]
-    results.keep({"source": mark}, {"first_seed": first, **summed(outcomes), "wrong": failed})
+    campaign = {"source": mark, "first_seed": seeds.start}
+    results.keep(campaign, {**summed(outcomes), "wrong": failed})
     write(results)
     return failed
 
@@ -144,10 +144,10 @@ def summed(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def write(results: Results) -> None:
-    """Write the table of all states of the source."""
-    states = sorted(results.records, key=lambda record: record["first_seed"])
+    """Write the table of all campaigns."""
+    campaigns = sorted(results.records, key=lambda record: record["first_seed"])
     steps, crashes, engines = (
-        sum((Counter(state[of]) for state in states), Counter())
+        sum((Counter(campaign[of]) for campaign in campaigns), Counter())
         for of in ("steps", "crashes", "engines")
     )
     machines = engines.total()
@@ -155,18 +155,18 @@ def write(results: Results) -> None:
         ["source", "seeds", "machines", "steps", "divergences", "CPU seconds a machine"],
         *(
             [
-                f"{state['source']}, {state['measured_on']}",
-                f"{state['first_seed']} to {state['first_seed'] + state['machines'] - 1}",
-                f"{state['machines']:,}",
-                f"{sum(state['steps'].values()):,}",
-                str(len(state["wrong"])),
-                f"{state['cpu'] / max(state['machines'], 1):.1f}",
+                f"{campaign['source']}, {campaign['measured_on']}",
+                f"{campaign['first_seed']} to {campaign['first_seed'] + campaign['machines'] - 1}",
+                f"{campaign['machines']:,}",
+                f"{sum(campaign['steps'].values()):,}",
+                str(len(campaign["wrong"])),
+                f"{campaign['cpu'] / max(campaign['machines'], 1):.1f}",
             ]
-            for state in states
+            for campaign in campaigns
         ),
     ]
     on = ", ".join(f"{n:,} on {engine}" for engine, n in engines.most_common())
-    wrong = [text for state in states for text in state["wrong"]]
+    wrong = [text for campaign in campaigns for text in campaign["wrong"]]
     results.write(
         "The product against a plain model",
         [
