@@ -23,7 +23,6 @@ import pytest
 from ingest.clock import utc_now
 from ingest.settings import Settings, SettingsError, load_settings
 from ingest.warehouse import WarehouseBusy, open_warehouse
-from orchestration import ledger
 from orchestration.alerts import delivery
 from orchestration.alerts.channels import (
     DeliveryError,
@@ -197,7 +196,7 @@ def test_failures_are_tried_again_later_and_hold_up_no_other(
     """Back-off, the same message on every attempt, the error in the books, no state lost."""
     channel = Recorder(failing={"a", "b"})
     clock = utc_now()
-    monkeypatch.setattr(ledger, "now", lambda: clock)
+    monkeypatch.setattr(delivery, "utc_now", lambda: clock)
     publish(settings, 1, 10, episode("a", 9), episode("b", 8), episode("c", 7))
     first = hand_over(settings, [channel])
     assert (first.delivered, first.left, first.complete) == (0, 3, ())
