@@ -24,7 +24,7 @@ from ingest.settings import Settings, load_settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import dbt_runner
 from orchestration.dbt_project import DbtProject, environment_set
-from orchestration.dbt_runner import Window, load_manifest, release_connections
+from orchestration.dbt_runner import Window, load_manifest, clear_up
 from tests.facts import Row, read
 from tests.oracle import GRAINS, STATE_RELATIONS, date_column, expected_marts
 from tests.oracle_journeys import EXTRA_COLUMNS
@@ -184,7 +184,7 @@ class Lab:
             result = dbtRunner(manifest=load_manifest(project)).invoke(
                 [*arguments, *variables, *project.arguments(), "--log-level", "none", "--no-print"]
             )
-            release_connections()
+            clear_up()
         runs = getattr(result.result, "results", None)
         assert runs is not None, result.exception
         return {run.node.name: str(run.status) for run in runs}

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbt.adapters.base import impl
 
 from expectations import raw_border
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
-from orchestration import dbt_project, ledger, runs
+from orchestration import dbt_project, dbt_runner, ledger, runs
+from orchestration.dbt_project import DbtProject
 from orchestration.session import open_session
 from tests.command_line import environment, held
 from tests.events import deliver, event, query
@@ -229,6 +231,18 @@ def test_project_that_cannot_be_parsed_is_the_users_to_mend(
     load(duckdb_settings, 3)
     with pytest.raises(UserError, match="nowhere"):
         runs.run(duckdb_settings)
+
+
+def test_commands_of_one_process_leave_nothing_that_adds_up(
+    postgres_settings: Settings, project: Path
+) -> None:
+    """The adapter of Postgres adds its flags to a list of dbt's with every command."""
+    warehouse = DbtProject(postgres_settings)
+    dbt_runner.invoke(warehouse, ["ls", *warehouse.arguments()], quiet=True)
+    flags = [flag["name"] for flag in impl.DEFAULT_BASE_BEHAVIOR_FLAGS]
+    dbt_runner.invoke(warehouse, ["ls", *warehouse.arguments()], quiet=True)
+    assert [flag["name"] for flag in impl.DEFAULT_BASE_BEHAVIOR_FLAGS] == flags
+    assert len(flags) == len(set(flags)) > 0
 
 
 def test_full_refresh_gives_the_same_tables(settings: Settings, project: Path) -> None:
