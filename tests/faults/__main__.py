@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from functools import partial
 
@@ -28,10 +29,19 @@ def main() -> int:
     parser.add_argument("--machines", type=int, default=0, help="so many, instead of a thousand")
     chosen = parser.parse_args()
     proofs = {**PROOFS, "machine": partial(campaign.run, machines=chosen.machines)}
-    wrong = [f"{name}: {text}" for name in chosen.names for text in proofs[name](long=chosen.long)]
-    for text in wrong:
-        print(text, file=sys.stderr)
-    return 1 if wrong else 0
+    # By either way out what was started is ended, and what was made is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = 0
+    for name in chosen.names:
+        try:
+            wrong = proofs[name](long=chosen.long)
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            return 130
+        for text in wrong:
+            status = 1
+            print(f"{name}: {text}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,41 @@ def _done(mark: str) -> dict[int, Outcome]:
     }
 
 
-def _work(seeds: Sequence[int], mark: str) -> None:
+def _work(seeds: Sequence[int], mark: str, folder: Path, server: str | None) -> None:
     """Run machines in a process of their own, noting each."""
-    memory = Path("/dev/shm")
-    within = str(memory) if memory.is_dir() else None
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tidemark-", dir=within))
-        needs_server = any(seed % POSTGRES_EVERY == 0 for seed in seeds)
-        server = stack.enter_context(running_server()) if needs_server else None
-        ready = stack.enter_context(bench(Path(folder), server))
+    folder.mkdir()
+    parent = multiprocessing.parent_process()
+    with bench(folder, server) as ready:
         for seed in seeds:
+            if parent is not None and not parent.is_alive():
+                return
             outcome = ready.seeded(seed)
             with PROGRESS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"mark": mark, "outcome": vars(outcome)}) + "\n")
+
+
+@contextmanager
+def _workers(todo: Sequence[int], mark: str, count: int) -> Iterator[list[SpawnProcess]]:
+    """Start processes that share seeds out; at the end none is left, nor anything they made."""
+    memory = Path("/dev/shm")
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(
+                prefix="tidemark-", dir=memory if memory.is_dir() else None,
+                ignore_cleanup_errors=True,
+            )
+        )  # fmt: skip
+        needs_server = any(seed % POSTGRES_EVERY == 0 for seed in todo)
+        server = stack.enter_context(running_server()) if needs_server else None
+        processes = []
+        for n in range(min(count, len(todo))):
+            what = (todo[n::count], mark, Path(folder) / f"worker-{n}", server)
+            process = multiprocessing.get_context("spawn").Process(target=_work, args=what)
+            process.start()
+            processes.append(process)
+            # A step may take a polite signal for a failure of what it does, and go on.
+            stack.callback(process.kill)
+        yield processes
 
 
 def seeds_of(results: Results, known: Collection[int], machines: int) -> range:
@@ -96,31 +119,25 @@ def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
     The long form runs a thousand, the short one fifty, unless ``machines`` says how many.
     """
     machines = machines or (LONG if long else SHORT)
-    workers = workers or (os.cpu_count() or 1 if long else 1)
+    # One more than there are cores: a machine waits for disks and for locks as well.
+    workers = workers or ((os.cpu_count() or 1) + 1 if long else 1)
     mark = fingerprint()
     results = Results(tables.RESULTS, "machine")
     PROGRESS.parent.mkdir(parents=True, exist_ok=True)
     known = _done(mark)
     seeds = seeds_of(results, known, machines)
     todo = [seed for seed in seeds if seed not in known]
-    spawn = multiprocessing.get_context("spawn")
-    processes = [
-        spawn.Process(target=_work, args=(todo[n::workers], mark))
-        for n in range(min(workers, len(todo)))
-    ]
     began = time.monotonic()
-    for process in processes:
-        process.start()
-    while any(process.is_alive() for process in processes):
-        time.sleep(10)
-        done = len(_done(mark)) - len(known)
-        rate = done * 60 / (time.monotonic() - began)
-        print(f"machine: {len(known) + done} of {len(seeds)}, {rate:.1f} a minute", flush=True)
+    with _workers(todo, mark, workers) as processes:
+        while any(process.is_alive() for process in processes):
+            time.sleep(10)
+            done = len(_done(mark)) - len(known)
+            rate = done * 60 / (time.monotonic() - began)
+            print(f"machine: {len(known) + done} of {len(seeds)}, {rate:.1f} a minute", flush=True)
+        codes = [process.exitcode for process in processes]
     outcomes = [outcome for seed, outcome in sorted(_done(mark).items()) if seed in seeds]
     failed = [f"seed {o.seed} on {o.engine}: {o.divergence}" for o in outcomes if o.divergence]
-    failed += [
-        f"a process of machines ended with {p.exitcode}" for p in processes if p.exitcode != 0
-    ]
+    failed += [f"a process of machines ended with {code}" for code in codes if code != 0]
     campaign = {"source": mark, "first_seed": seeds.start}
     results.keep(campaign, {**summed(outcomes), "wrong": failed})
     write(results)
