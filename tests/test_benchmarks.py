@@ -186,6 +186,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_what_overlaps_is_counted_once() -> None:
-    """Of ten seconds two nodes were at work for 1..4 and 2..5, a third for 6..7; one published."""
-    cost = RunCost(10.0, 1.0, {}, [(1.0, 4.0), (2.0, 5.0), (6.0, 7.0)], Cost(0.0, 0.0, 0.0))
+    """Of ten seconds two nodes were at work for 1..4 and 2..5, a third for 6..7; one was closing."""
+    parts = {"publication": 0.5, "closing": 0.5}
+    cost = RunCost(10.0, parts, {}, [(1.0, 4.0), (2.0, 5.0), (6.0, 7.0)], Cost(0.0, 0.0, 0.0))
     assert cost.constant == 4.0
