@@ -24,7 +24,7 @@ from ingest.settings import Settings, load_settings
 from ingest.warehouse import Warehouse, open_warehouse
 from orchestration import dbt_runner
 from orchestration.dbt_project import DbtProject, environment_set
-from orchestration.dbt_runner import Window, load_manifest, clear_up
+from orchestration.dbt_runner import Window, clear_up, load_manifest
 from tests.facts import Row, read
 from tests.oracle import GRAINS, STATE_RELATIONS, date_column, expected_marts
 from tests.oracle_journeys import EXTRA_COLUMNS
