@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -152,3 +154,25 @@ def test_campaigns_add_up(tmp_path: Path) -> None:
     assert "| 3 to 5 | 3 | 6 | 3 | 4.0 |" in page
     assert "| run | 12 |" in page and "| run kill | 6 |" in page
     assert page.count("WRONG: seed") == 3
+
+
+def stubborn(seeds: Sequence[int], mark: str, folder: Path, server: str | None) -> None:
+    """Stand in for a worker within dbt, which takes a polite signal for its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    folder.mkdir()
+    time.sleep(600)
+
+
+def test_a_campaign_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "MEMORY", tmp_path)
+    monkeypatch.setattr(campaign, "_work", stubborn)
+    with pytest.raises(KeyboardInterrupt), campaign.workers([1, 2, 3], "mark", 1) as processes:
+        (process,) = processes
+        while not list(tmp_path.glob("*/worker-0")):
+            assert process.is_alive()
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert process.exitcode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []

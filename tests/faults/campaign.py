@@ -32,6 +32,9 @@ LONG, SHORT = 1000, 50
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: Where homes of machines are, if there is such a folder: a machine is mostly small files.
+MEMORY = Path("/dev/shm")
+
 #: Machines that are done, for when the long form is cut off: a line each.
 PROGRESS = ROOT / "data" / "faults" / "machine.ndjson"
 
@@ -83,16 +86,11 @@ def _work(seeds: Sequence[int], mark: str, folder: Path, server: str | None) -> 
 
 
 @contextmanager
-def _workers(todo: Sequence[int], mark: str, count: int) -> Iterator[list[SpawnProcess]]:
+def workers(todo: Sequence[int], mark: str, count: int) -> Iterator[list[SpawnProcess]]:
     """Start processes that share seeds out; at the end none is left, nor anything they made."""
-    memory = Path("/dev/shm")
+    within = MEMORY if MEMORY.is_dir() else None
     with ExitStack() as stack:
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(
-                prefix="tidemark-", dir=memory if memory.is_dir() else None,
-                ignore_cleanup_errors=True,
-            )
-        )  # fmt: skip
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tidemark-", dir=within))
         needs_server = any(seed % POSTGRES_EVERY == 0 for seed in todo)
         server = stack.enter_context(running_server()) if needs_server else None
         processes = []
@@ -101,6 +99,7 @@ def _workers(todo: Sequence[int], mark: str, count: int) -> Iterator[list[SpawnP
             process = multiprocessing.get_context("spawn").Process(target=_work, args=what)
             process.start()
             processes.append(process)
+            stack.callback(process.join)
             # A step may take a polite signal for a failure of what it does, and go on.
             stack.callback(process.kill)
         yield processes
@@ -113,14 +112,14 @@ def seeds_of(results: Results, known: Collection[int], machines: int) -> range:
     return range(first, first + max(machines, len(known)))
 
 
-def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
+def run(*, long: bool, machines: int = 0) -> list[str]:
     """Run machines, go on where a run was cut off, write the table; return the divergences.
 
     The long form runs a thousand, the short one fifty, unless ``machines`` says how many.
     """
     machines = machines or (LONG if long else SHORT)
     # One more than there are cores: a machine waits for disks and for locks as well.
-    workers = workers or ((os.cpu_count() or 1) + 1 if long else 1)
+    count = (os.cpu_count() or 1) + 1 if long else 1
     mark = fingerprint()
     results = Results(tables.RESULTS, "machine")
     PROGRESS.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +127,7 @@ def run(*, long: bool, machines: int = 0, workers: int = 0) -> list[str]:
     seeds = seeds_of(results, known, machines)
     todo = [seed for seed in seeds if seed not in known]
     began = time.monotonic()
-    with _workers(todo, mark, workers) as processes:
+    with workers(todo, mark, count) as processes:
         while any(process.is_alive() for process in processes):
             time.sleep(10)
             done = len(_done(mark)) - len(known)
