@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,16 @@ def test_an_event_that_is_refused_does_not_win_over_another_of_its_id(ready: Ben
     steps = [("erase", "user", 0), ("ingest", [[theirs, theirs, others]])]
     outcome = ready.machine(steps, seed=1)
     assert outcome.divergence is None, outcome.divergence
+
+
+def test_what_long_campaigns_found_missing_in_the_model(ready: Bench) -> None:
+    """A range behind the last event has no hole; a first run that is blocked shows nothing."""
+    one = Draft(0, 23, 0, 2, None, None, "web", 100, False, None)
+    devilish = replace(one, number=1, amount=666)
+    for postgres, draft, step in ((False, one, ("range", 3, 1)), (True, devilish, ("run",))):
+        steps = [("ingest", [[draft]]), step]
+        outcome = ready.machine(steps, seed=0, postgres=postgres)
+        assert outcome.divergence is None, outcome.divergence
 
 
 def test_campaigns_add_up(tmp_path: Path) -> None:

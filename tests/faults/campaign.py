@@ -196,6 +196,7 @@ def write(results: Results) -> None:
             "tables of runs and what readers see as well. `not reached`: it ended before the place",
             "where it was to be cut off.",
             *(["", *(f"- WRONG: {text}" for text in wrong)] if wrong else []),
+            *(f"\n{campaign['remark']}" for campaign in campaigns if "remark" in campaign),
         ]),
     )  # fmt: skip
 

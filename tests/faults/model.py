@@ -480,6 +480,8 @@ class World:
             window = (max(start or first, first), end or last)
             if window[1] < window[0]:
                 raise Refused("before the first event")
+            # No hole behind the last date that is known.
+            window = (min(window[0], max([last, *ran]) + DAY), window[1])
         elif stale:
             window = (todo[0], max(last, todo[-1]))
         elif todo:
