@@ -161,7 +161,7 @@ def clear_up() -> None:
         environment.close()
     DuckDBConnectionManager.close_all_connections()
     # Each adapter adds its flags to this list of the module again, and a command describes them
-    # all: after two hundred commands in a process that is two thirds of the next one's time.
+    # all: after ninety commands in a process that is half of the next one's time.
     flags = {flag["name"]: flag for flag in impl.DEFAULT_BASE_BEHAVIOR_FLAGS}
     impl.DEFAULT_BASE_BEHAVIOR_FLAGS[:] = flags.values()
 

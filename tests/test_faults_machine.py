@@ -135,7 +135,7 @@ def test_an_event_that_is_refused_does_not_win_over_another_of_its_id(ready: Ben
 
 
 def test_what_long_campaigns_found_missing_in_the_model(ready: Bench) -> None:
-    """A range behind the last event has no hole; blocked runs make readers' tables and show nothing."""
+    """A range behind the last event has no hole; blocked runs make readers' tables, empty."""
     one = Draft(0, 23, 0, 2, None, None, "web", 100, False, None)
     devilish = replace(one, number=1, amount=666)
     runs = (("run",), ("run",))
