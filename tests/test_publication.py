@@ -182,10 +182,15 @@ def test_a_day_is_published_into_a_copy_of_the_last_file(
     run_below_job(settings, start=date(2026, 3, 8), end=date(2026, 3, 8))
     assert copied[1:] == ["tidemark-2.duckdb"]
     assert_readers_have_what_was_run(settings)
-    # A late event of the first date changes all of them: nothing is won by a copy.
+    # A late event of the first date: all dates are run again, few are changed by it.
     load(settings, 3)
     run_below_job(settings)
-    assert len(copied) == 2
+    assert copied[2:] == ["tidemark-3.duckdb"]
+    assert_readers_have_what_was_run(settings)
+    # More dates than there were: nothing is won by a copy.
+    load(settings, *range(14, 28))
+    run_below_job(settings)
+    assert len(copied) == 3
     assert_readers_have_what_was_run(settings)
 
 
@@ -193,7 +198,8 @@ def test_what_a_copy_cannot_go_on_from_is_written_whole(
     duckdb_settings: Settings, copied: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = duckdb_settings
-    load(settings, *range(3, 9))
+    for channel in ("web", "whatsapp", "email"):
+        load(settings, *range(3, 9), channel=channel)
     run_below_job(settings)
 
     def next_day(day: int) -> list[tuple[Any, ...]]:
@@ -211,26 +217,37 @@ def test_what_a_copy_cannot_go_on_from_is_written_whole(
         connection.execute("create view marts.first_seen as select 1 as n")
         connection.execute("create table marts.gone as select 1 as n")
     # Few rows stand behind those that are in order; then too many.
-    monkeypatch.setattr(duckdb_file, "UNORDERED_SHARE", 0.2)
-    assert next_day(9) == [("metrics_hourly_activity", 6)]
+    monkeypatch.setattr(duckdb_file, "UNORDERED_SHARE", 0.1)
+    assert next_day(9) == [("metrics_hourly_activity", 18)]
     tables = readers_view(settings, "select table_name from duckdb_tables() order by 1")
     assert ("gone",) not in tables
-    assert next_day(10) == [("metrics_hourly_activity", 8)]
+    assert next_day(10) == [("metrics_hourly_activity", 20)]
     assert copied == ["tidemark-1.duckdb", "tidemark-2.duckdb"]
     # Blocks that nothing is in any more.
     monkeypatch.setattr(duckdb_file, "FREE_SHARE", -1.0)
-    assert next_day(11) == [("metrics_hourly_activity", 9)]
+    assert next_day(11) == [("metrics_hourly_activity", 21)]
     # A file that is no database.
     broken = settings.published_path.resolve()
     broken.chmod(0o644)
     broken.write_bytes(b"no database" * 1000)
-    assert next_day(12) == [("metrics_hourly_activity", 10)]
+    assert next_day(12) == [("metrics_hourly_activity", 22)]
     assert len(copied) == 3
 
 
-def test_descriptions_travel_with_the_tables(duckdb_settings: Settings) -> None:
-    load(duckdb_settings, 3)
+@pytest.mark.parametrize("begun_as_a_copy", [False, True])
+def test_descriptions_travel_with_the_tables(
+    duckdb_settings: Settings, *, begun_as_a_copy: bool
+) -> None:
+    load(duckdb_settings, 3, 4)
     run_below_job(duckdb_settings)
+    if begun_as_a_copy:
+        # Those of a version before, that had other words.
+        before = duckdb_settings.published_path.resolve()
+        before.chmod(0o644)
+        with duckdb.connect(str(before)) as connection:
+            connection.execute("comment on table marts.metrics_hourly_activity is 'Old words.'")
+            connection.execute("comment on column marts.metrics_hourly_activity.events is null")
+        publish(duckdb_settings)
     rows = readers_view(
         duckdb_settings,
         "select comment from duckdb_tables() where table_name = 'metrics_hourly_activity'",
@@ -330,12 +347,37 @@ def test_only_dates_that_were_run_are_copied(postgres_settings: Settings) -> Non
     settings = postgres_settings
     load(settings, 3, 4, 5)
     run_below_job(settings)
-    before = dict(readers_view(settings, "select metric_date, xmin::text from marts.daily_users"))
+    before = dict(
+        readers_view(settings, "select metric_date, xmin::text from marts.metrics_hourly_activity")
+    )
     load(settings, 5)
     run_below_job(settings)
-    after = dict(readers_view(settings, "select metric_date, xmin::text from marts.daily_users"))
+    after = dict(
+        readers_view(settings, "select metric_date, xmin::text from marts.metrics_hourly_activity")
+    )
     changed = [day.day for day in after if after[day] != before[day]]
     assert changed == [5]
+
+
+def test_what_a_run_computes_again_as_it_was_is_not_written(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Otherwise so small a table would be put in order.
+    monkeypatch.setattr(duckdb_file, "UNORDERED_SHARE", 1.0)
+    load(settings, 3, 4, 5, 6)
+    run_below_job(settings)
+    place = "ctid" if settings.target == "postgres" else "rowid"
+    places = f"select metric_date from marts.metrics_hourly_activity order by {place}"
+    before = [day.day for (day,) in readers_view(settings, places)]
+    run_below_job(settings, full_refresh=True)
+    assert [day.day for (day,) in readers_view(settings, places)] == before
+    load(settings, before[1])
+    run_below_job(settings, full_refresh=True)
+    # What is written stands behind the others.
+    assert [day.day for (day,) in readers_view(settings, places)] == [
+        before[0], *before[2:], before[1]
+    ]  # fmt: skip
+    assert events_by_day(settings) == {day: 2 if day == before[1] else 1 for day in before}
 
 
 def test_tables_of_which_much_is_new_are_analysed(postgres_settings: Settings) -> None:
@@ -349,7 +391,8 @@ def test_tables_of_which_much_is_new_are_analysed(postgres_settings: Settings) -
     assert dict(readers_view(settings, counts)) == first
     load(settings, 5)
     run_below_job(settings)
-    assert dict(readers_view(settings, counts))["daily_users"] > first["daily_users"]
+    name = "metrics_hourly_activity"
+    assert dict(readers_view(settings, counts))[name] > first[name]
 
 
 def test_new_columns_reach_readers(postgres_settings: Settings) -> None:
@@ -416,11 +459,11 @@ def test_copy_that_fails_leaves_everything_as_it_was(
     copied: list[str] = []
     whole = postgres_tables._copy
 
-    def fail_at_the_second(warehouse: Any, mart: Any, dates: Any) -> None:
+    def fail_at_the_second(warehouse: Any, mart: Any, change: Any) -> None:
         copied.append(mart.name)
         if len(copied) == 2:
             raise RuntimeError("cut off")
-        whole(warehouse, mart, dates)
+        whole(warehouse, mart, change)
 
     with monkeypatch.context() as patch:
         patch.setattr(postgres_tables, "_copy", fail_at_the_second)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,22 +12,20 @@ import pytest
 import yaml
 
 from ingest.settings import Settings
-from ingest.warehouse import Warehouse, open_warehouse
+from ingest.warehouse import open_warehouse
 from orchestration import runs
 from orchestration.dbt_project import PROJECT_DIR
-from orchestration.publication import duckdb_file, postgres_tables, restatements
+from orchestration.publication import duckdb_file, postgres_tables
 from orchestration.publication.restatements_shown import Restated, lines, report, words
-from orchestration.relations import Relation
 from orchestration.summary import run_lines
 from tests.command_line import assert_one_line_error, tidemark
 from tests.events import query
 from tests.test_orchestration import load, project, short_suite, tiny
 from tests.test_publication import publish, readers_view
 from tests.tiny_project import run_below_job
+from tests.two_tables import Bench, Cell, bench, march, rows
 
-__all__ = ["project", "short_suite", "tiny"]
-
-Cell = tuple[Any, ...]
+__all__ = ["bench", "project", "short_suite", "tiny"]
 
 GRAINS = {
     "metrics_hourly_activity": ("metric_date", "hour", "channel"),
@@ -37,86 +34,7 @@ GRAINS = {
 }
 
 
-def march(day: int) -> date:
-    return date(2026, 3, day)
-
-
-# -- two tables beside each other ----------------------------------------------------------------
-
-
-class Bench:
-    """A warehouse with a table as readers have it and the same table as it was run again."""
-
-    def __init__(self, warehouse: Warehouse) -> None:
-        self.warehouse = warehouse
-        for schema in ("marts", "build"):
-            warehouse.execute(f"create schema if not exists {schema}")
-
-    def day(self, day: int, *, seen: int | None = 1, now: int = 1, run: str = "new") -> None:
-        """Note a date that was published after load ``seen`` and run again after load ``now``."""
-        self.warehouse.execute(
-            "insert into ops.partitions (partition_date, last_run_id, run_loads_through, checked, "
-            "published_run_id, published_loads_through) values (?, ?, ?, true, ?, ?)",
-            [march(day), run, now, None if seen is None else "old", seen],
-        )
-
-    def loaded(self, load_id: int, *days: int, accepted: int = 1) -> None:
-        for day in days:
-            self.warehouse.execute(
-                "insert into ops.load_dates values (?, ?, ?)", [load_id, march(day), accepted]
-            )
-
-    def tables(self, before: str, after: str) -> None:
-        """Make both tables of queries."""
-        self.warehouse.execute(f"create table marts.figures as {before}")
-        self.warehouse.execute(f"create table build.figures as {after}")
-
-    def find(
-        self,
-        *,
-        grain: Sequence[str] = ("metric_date", "k"),
-        date_column: str | None = "metric_date",
-        whole: bool = False,
-        through: tuple[int, int] = (9, 9),
-        kind: str = "incremental",
-    ) -> list[Cell]:
-        """Return (day, key, column, before, after, cause) of what differs."""
-        mart = Relation(
-            unique_id="model.tidemark.figures", name="figures", layer="marts", schema="build",
-            kind=kind, date_column=date_column, grain=tuple(grain), whole=whole,
-            description="", columns=(),
-        )  # fmt: skip
-        restatements.find(
-            self.warehouse,
-            [mart],
-            published_through=march(through[0]),
-            publishing_through=march(through[1]),
-            catalog=self.warehouse.value("select current_database()"),
-        )
-        rows = self.warehouse.execute(
-            'select metric_date, key, "column", before, after, cause, relation '
-            f"from {restatements.FOUND}"
-        )
-        assert {row[-1] for row in rows} <= {"figures"}
-        return sorted(
-            ((row[0].day if row[0] else None, *row[1:-1]) for row in rows), key=lambda row: row[1:3]
-        )
-
-
-@pytest.fixture
-def bench(settings: Settings) -> Iterator[Bench]:
-    warehouse = open_warehouse(settings)
-    yield Bench(warehouse)
-    warehouse.close()
-
-
-def rows(values: str, columns: str = "metric_date, k, n") -> str:
-    """Return a query for rows of one day each: ``(3, 'a', 1)``."""
-    names = columns.split(", ")[1:]
-    return (
-        f"select date '2026-03-01' + (d - 1) as metric_date, {', '.join(names)} "
-        f"from (values {values}) as v (d, {', '.join(names)})"
-    )
+# -- two tables beside each other ---------------------------------------------------------------
 
 
 def test_a_view_is_told_by_the_tables_that_it_reads(bench: Bench) -> None:

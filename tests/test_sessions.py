@@ -20,7 +20,7 @@ import pytest
 
 from ingest.warehouse import open_warehouse
 from orchestration.dbt_project import DbtProject
-from orchestration.publication import readers_tables
+from orchestration.publication import changes, readers_tables
 from orchestration.publication.postgres_tables import _copy
 from orchestration.relations import marts
 from tests.facts import Row, read
@@ -299,6 +299,18 @@ def test_publication_replaces_sessions_that_changed_their_dates(postgres_setting
                 [[name, date(2026, 3, a), date(2026, 3, b), n] for name, a, b, n in rows],
             )
 
+        def publish(published_run: str) -> None:
+            """Publish; of the dates only the tenth is one that may have been run since."""
+            warehouse.execute("delete from ops.partitions")
+            for day in range(1, 13):
+                warehouse.execute(
+                    "insert into ops.partitions (partition_date, last_run_id, run_loads_through, "
+                    "checked, published_run_id) values (?, ?, 1, true, 'published')",
+                    [date(2026, 3, day), published_run if day == 10 else "published"],
+                )
+            catalog = warehouse.value("select current_database()")
+            _copy(warehouse, sessions, changes.find(warehouse, [sessions], catalog)["sessions"])
+
         assert readers_tables.make(warehouse, [sessions]) == ["table marts.sessions"]
         write(
             ("untouched", 1, 1, 1), ("longer", 9, 9, 1), ("shorter", 9, 10, 2), ("gone", 10, 10, 1),
@@ -309,12 +321,12 @@ def test_publication_replaces_sessions_that_changed_their_dates(postgres_setting
             ("untouched", 1, 1, 1), ("longer", 9, 10, 2), ("shorter", 9, 9, 1),
             ("cut", 10, 10, 1), ("new name", 10, 10, 2), ("after", 12, 12, 1),
         )  # fmt: skip
-        _copy(warehouse, sessions, [date(2026, 3, 10)])
+        publish("run")
         rows = "select * from {}.sessions order by session_id"
         assert warehouse.records(rows.format("marts")) == warehouse.records(rows.format("build"))
         # Nothing was run: nothing is copied.
         write(("unpublished", 10, 10, 1))
-        _copy(warehouse, sessions, [])
+        publish("published")
         assert "unpublished" not in {
             row["session_id"] for row in warehouse.records(rows.format("marts"))
         }

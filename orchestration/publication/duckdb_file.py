@@ -1,8 +1,8 @@
 """Publication on DuckDB: a versioned read-only file behind a link that is swapped at once.
 
 Readers that have the old file open keep it; who opens the link afterwards gets the new one. A new
-file begins as a copy of the last one, and gets the dates that were run since: a day's publication
-costs what the day holds and the copying of a file, not what history holds.
+file begins as a copy of the last one, and gets the dates on which something is not as it was there:
+a day's publication costs what the day holds and the copying of a file, not what history holds.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import duckdb
 
 from ingest.sql_text import identifier, identifiers, literal
 from ingest.warehouse import Warehouse
-from orchestration.publication import restatements
-from orchestration.publication.changes import copy_dates, dates_to_publish
+from orchestration.publication import changes, restatements
+from orchestration.publication.changes import Change, columns_by_table, copy_dates
 from orchestration.publication.gate import Publication, note, record
-from orchestration.relations import Relation
+from orchestration.relations import READERS_SCHEMA, Relation
 from orchestration.session import RunSession
 
 #: The file that is being written, as a database.
@@ -62,16 +61,18 @@ def hand_out(
     publication = replace(publication, location=str(final))
     before = folder / f"tidemark-{last.publication_id}.duckdb" if last else None
     with _published_before(session, before) as catalog:
+        changed = changes.find(session.warehouse, marts, catalog)
         restatements.find(
             session.warehouse,
             marts,
             published_through=last.data_through if last else None,
             publishing_through=publication.data_through,
             catalog=catalog,
+            changes=changed,
         )
     waiting = final.with_name(f".{final.name}.new")
     try:
-        _write_file(session, marts, publication, waiting, before if catalog else None)
+        _write_file(session, marts, publication, waiting, before if catalog else None, changed)
     except BaseException:
         _remove(waiting)
         raise
@@ -115,11 +116,16 @@ def _write_file(
     publication: Publication,
     path: Path,
     before: Path | None,
+    changed: Mapping[str, Change],
 ) -> None:
     """Write a file of all marts; ``before`` is the one that it may begin as a copy of."""
     warehouse = session.warehouse
     run = warehouse.execute
-    dates = _attach(warehouse, path, before)
+    if not _attach(warehouse, marts, path, before, changed):
+        changed = {}
+    here = str(warehouse.value("select current_database()"))
+    ours = columns_by_table(warehouse, here, READERS_SCHEMA)
+    theirs = columns_by_table(warehouse, PUBLISHED, READERS_SCHEMA)
     try:
         for schema in ("marts", "ops"):
             run(f"create schema if not exists {PUBLISHED}.{schema}")
@@ -133,8 +139,10 @@ def _write_file(
             if mart.is_view:
                 run(published_view(warehouse.connection, mart))
             else:
-                _write_table(warehouse, mart, dates)
-            _describe(warehouse.connection, mart)
+                names = list(ours[mart.name])
+                in_order = names == list(theirs.get(mart.name, ()))
+                _write_table(warehouse, mart, names, changed.get(mart.name) if in_order else None)
+        _describe(warehouse, marts)
         for ledger in ("publications", "restatements"):
             run(f"create or replace table {PUBLISHED}.ops.{ledger} as select * from ops.{ledger}")
         note(warehouse, publication, f"{PUBLISHED}.ops")
@@ -142,17 +150,21 @@ def _write_file(
         run(f"detach {PUBLISHED}")
 
 
-def _attach(warehouse: Warehouse, path: Path, before: Path | None) -> list[date] | None:
-    """Attach the file to write, and return the dates that it lacks; None means everything.
+def _attach(
+    warehouse: Warehouse,
+    marts: Sequence[Relation],
+    path: Path,
+    before: Path | None,
+    changed: Mapping[str, Change],
+) -> bool:
+    """Attach the file to write, and tell whether it is a copy of the one before.
 
-    It begins as a copy of the file before, unless most of that would be written again or a good
-    part of it is blocks that nothing is in any more.
+    It is, unless most of that would be written again or a good part of it is blocks that nothing
+    is in any more.
     """
     _remove(path)
     attach = f"attach {literal(str(path))} as {PUBLISHED} (row_group_size {ROW_GROUP_SIZE})"
-    dates = dates_to_publish(warehouse)
-    ran = warehouse.value("select count(*) from ops.partition_state where last_run_id is not null")
-    if before is not None and dates is not None and 2 * len(dates) <= int(ran):
+    if before is not None and _is_little(warehouse, marts, changed):
         shutil.copyfile(before, path)
         warehouse.execute(attach)
         ((free, blocks),) = warehouse.execute(
@@ -160,11 +172,28 @@ def _attach(warehouse: Warehouse, path: Path, before: Path | None) -> list[date]
             f"where database_name = '{PUBLISHED}'"
         )
         if free <= FREE_SHARE * blocks:
-            return dates
+            return True
         warehouse.execute(f"detach {PUBLISHED}")
         _remove(path)
     warehouse.execute(attach)
-    return None
+    return False
+
+
+def _is_little(
+    warehouse: Warehouse, marts: Sequence[Relation], changed: Mapping[str, Change]
+) -> bool:
+    """Tell whether at most half of all rows are to be written."""
+    rows = dict(
+        warehouse.execute(
+            "select schema_name || '.' || table_name, estimated_size from duckdb_tables() "
+            "where database_name = current_database()"
+        )
+    )
+    of_marts = {mart.name: rows.get(f"{mart.schema}.{mart.name}", 0) for mart in marts}
+    to_write = sum(
+        changed[name].row_count if name in changed else count for name, count in of_marts.items()
+    )
+    return 2 * to_write <= sum(of_marts.values())
 
 
 def _drop_others(warehouse: Warehouse, marts: Sequence[Relation]) -> None:
@@ -179,33 +208,35 @@ def _drop_others(warehouse: Warehouse, marts: Sequence[Relation]) -> None:
             warehouse.execute(f'drop {what} {PUBLISHED}.marts."{name}" cascade')
 
 
-def _write_table(warehouse: Warehouse, mart: Relation, dates: Sequence[date] | None) -> None:
+def _write_table(
+    warehouse: Warehouse, mart: Relation, names: Sequence[str], change: Change | None
+) -> None:
+    """Bring a table of the file up to date: all of it, or where it is not as the mart is."""
     table = f'{PUBLISHED}.marts."{mart.name}"'
-    columns = _columns(warehouse, "current_database()", mart.schema, mart.name)
-    is_dated = mart.date_column and mart.grain and not mart.whole
-    if dates is None or not is_dated or columns != _columns(
-        warehouse, f"'{PUBLISHED}'", "marts", mart.name
-    ):  # fmt: skip
+    if change is None or change.dates is None:
         _write_whole(warehouse, mart, table)
         return
-    names = identifiers(name for name, _ in columns)
-    copy_dates(warehouse, mart, table, names, dates)
-    # What retention has removed of the mart.
-    warehouse.execute(
-        f'delete from {table} where "{mart.date_column}" < '
-        f'(select min("{mart.date_column}") from {mart.full_name})'
-    )
-    if mart.ordered_by and _is_out_of_order(warehouse, mart, table):
-        _write_whole(warehouse, mart, table)
+    before = _count(warehouse, table)
+    copy_dates(warehouse, mart, table, identifiers(names), change.dates)
+    if mart.date_column:
+        # What retention has removed of the mart.
+        warehouse.execute(
+            f'delete from {table} where "{mart.date_column}" < '
+            f'(select min("{mart.date_column}") from {mart.full_name})'
+        )
+    if mart.ordered_by:
+        after = _count(warehouse, table)
+        removed = before + change.row_count - after
+        warehouse.execute(
+            f"update {PUBLISHED}.ops.ordered_rows set row_count = row_count - ? where relation = ?",
+            [removed, mart.name],
+        )
+        if _is_out_of_order(warehouse, mart, after):
+            _write_whole(warehouse, mart, table)
 
 
-def _columns(warehouse: Warehouse, catalog: str, schema: str, name: str) -> list[tuple[str, str]]:
-    return warehouse.execute(
-        "select column_name, data_type from duckdb_columns() "
-        f"where database_name = {catalog} and schema_name = ? and table_name = ? "
-        "order by column_index",
-        [schema, name],
-    )
+def _count(warehouse: Warehouse, table: str) -> int:
+    return int(warehouse.value(f"select count(*) from {table}"))
 
 
 def _write_whole(warehouse: Warehouse, mart: Relation, table: str) -> None:
@@ -225,13 +256,12 @@ def _write_whole(warehouse: Warehouse, mart: Relation, table: str) -> None:
         )
 
 
-def _is_out_of_order(warehouse: Warehouse, mart: Relation, table: str) -> bool:
+def _is_out_of_order(warehouse: Warehouse, mart: Relation, rows: int) -> bool:
     """Tell whether too many rows were appended since a table was written in order."""
-    ((rows, ordered),) = warehouse.execute(
-        f"select count(*), coalesce((select row_count from {PUBLISHED}.ops.ordered_rows "
-        f"where relation = {literal(mart.name)}), 0) from {table}"
+    ordered = warehouse.value(
+        f"select row_count from {PUBLISHED}.ops.ordered_rows where relation = ?", [mart.name]
     )
-    return rows > (1 + UNORDERED_SHARE) * ordered
+    return rows > (1 + UNORDERED_SHARE) * (ordered or 0)
 
 
 def _remove(path: Path) -> None:
@@ -254,18 +284,33 @@ def published_view(connection: Any, mart: Relation) -> str:
     return f'create or replace view {PUBLISHED}.marts."{mart.name}" as {query}'
 
 
-def _describe(connection: object, mart: Relation) -> None:
-    kind = "view" if mart.is_view else "table"
-    texts = [(f'{kind} {PUBLISHED}.marts."{mart.name}"', mart.description)]
-    texts += [
-        (f'column {PUBLISHED}.marts."{mart.name}"."{column.name}"', column.description)
-        for column in mart.columns
-    ]
-    statements = [
-        f"comment on {what} is {literal(' '.join(text.split()))}" for what, text in texts if text
-    ]
+def _describe(warehouse: Warehouse, marts: Sequence[Relation]) -> None:
+    """Bring the comments of relations and columns to the descriptions that the project has."""
+    of_relations = " union all ".join(
+        f"select {kind}_name, null, comment from duckdb_{kind}s() "
+        f"where database_name = '{PUBLISHED}' and schema_name = '{READERS_SCHEMA}'"
+        for kind in ("table", "view")
+    )
+    of_columns = (
+        "select table_name, column_name, comment from duckdb_columns() "
+        f"where database_name = '{PUBLISHED}' and schema_name = '{READERS_SCHEMA}'"
+    )
+    present = {
+        (relation, column): comment
+        for relation, column, comment in warehouse.execute(f"{of_relations} union all {of_columns}")
+    }
+    statements = []
+    for mart in marts:
+        name = f'{PUBLISHED}.{READERS_SCHEMA}."{mart.name}"'
+        wanted = {None: ("view" if mart.is_view else "table", name, mart.description)} | {
+            c.name: ("column", f'{name}."{c.name}"', c.description) for c in mart.columns
+        }
+        for column, (kind, what, description) in wanted.items():
+            text = " ".join(description.split())
+            if text and text != present.get((mart.name, column)):
+                statements.append(f"comment on {kind} {what} is {literal(text)}")
     if statements:
-        connection.execute(";".join(statements))  # type: ignore[attr-defined]
+        warehouse.connection.execute(";".join(statements))
 
 
 def _swap(link: Path, target: str) -> None:

@@ -1,4 +1,4 @@
-"""Publication on Postgres: what was run is copied from ``build`` to ``marts`` in one transaction.
+"""Publication on Postgres: what a run changed is copied from ``build`` to ``marts``, at once.
 
 Tables of ``marts`` are made once and never dropped, so that policies and grants hold at every
 moment; readers see the state before or the state after.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 
 from ingest.sql_text import identifier, identifiers
 from ingest.warehouse import RUN_LOCK, Warehouse
 from orchestration.access.migrate import settle_within
 from orchestration.access.roles import PUBLISHER
-from orchestration.publication import restatements
-from orchestration.publication.changes import copy_dates, dates_to_publish
+from orchestration.publication import changes, restatements
+from orchestration.publication.changes import Change, copy_dates
 from orchestration.publication.gate import Publication, record
 from orchestration.publication.readers_tables import columns as columns_of
 from orchestration.relations import READERS_SCHEMA as SCHEMA
@@ -34,28 +33,30 @@ def copy_marts(
     publication: Publication,
     last: Publication | None,
 ) -> Publication:
-    """Copy the dates that were run since they were published, and tables that know no dates."""
+    """Copy what is not as readers have it: dates of tables, rows of those that know no dates."""
     warehouse = session.warehouse
     database = warehouse.value("select current_database()")
     publication = replace(publication, location=f"database {database}, schema {SCHEMA}")
     with warehouse.transaction():
         warehouse.execute("select pg_advisory_xact_lock(?)", [PUBLISH_LOCK])
+        catalog = database if last else None
+        changed = changes.find(warehouse, marts, catalog)
         restatements.find(
             warehouse,
             marts,
             published_through=last.data_through if last else None,
             publishing_through=publication.data_through,
-            catalog=database,
+            catalog=catalog,
+            changes=changed,
         )
         settle_within(session.settings, warehouse, marts)
-        dates = dates_to_publish(warehouse)
         unfilled = {
             name for (name,) in warehouse.execute("select relation from ops.unfilled_relations")
         }
         tables = [mart for mart in marts if not mart.is_view]
         warehouse.execute(f"set local role {PUBLISHER}")
         for mart in tables:
-            _copy(warehouse, mart, None if mart.name in unfilled else dates)
+            _copy(warehouse, mart, None if mart.name in unfilled else changed.get(mart.name))
         warehouse.execute("reset role")
         warehouse.execute("delete from ops.unfilled_relations")
         record(warehouse, publication)
@@ -81,20 +82,22 @@ def _analyze(warehouse: Warehouse) -> None:
         warehouse.execute(f"analyze {SCHEMA}.{identifier(name)}")
 
 
-def _copy(warehouse: Warehouse, mart: Relation, dates: list[date] | None) -> None:
+def _copy(warehouse: Warehouse, mart: Relation, change: Change | None) -> None:
+    """Bring a table of readers up to date: what is known to differ, or all of it."""
+    if change is not None and change.dates == ():
+        return
     columns = identifiers(columns_of(warehouse, mart.schema, mart.name))
-    key = identifiers(mart.grain)
     table = f'{SCHEMA}."{mart.name}"'
     ours = f"select {columns} from {mart.full_name}"
-    if dates is None or not key:
-        warehouse.execute(f"delete from {table}")
-        warehouse.execute(f"insert into {table} ({columns}) {ours}")
-        return
-    if not mart.date_column or mart.whole:
+    if change is not None and mart.grain and (mart.whole or not mart.date_column):
         # Rows that are as they were stay: nothing to write, and nothing to clean up after.
+        key = identifiers(mart.grain)
         theirs = f"select {columns} from {table}"
         gone = f"select {key} from ({theirs} except {ours}) as gone"
         warehouse.execute(f"delete from {table} where ({key}) in ({gone})")
         warehouse.execute(f"insert into {table} ({columns}) {ours} except {theirs}")
-        return
-    copy_dates(warehouse, mart, table, columns, dates)
+    elif change is not None and mart.grain and change.dates:
+        copy_dates(warehouse, mart, table, columns, change.dates)
+    else:
+        warehouse.execute(f"delete from {table}")
+        warehouse.execute(f"insert into {table} ({columns}) {ours}")

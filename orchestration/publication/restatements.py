@@ -1,7 +1,8 @@
 """Restatements: what a publication changes of what readers had seen, and because of which loads.
 
-Belongs here: comparing what is about to be published with what is published, cell by cell.
-Writing it to the ledger belongs in ``orchestration.publication.gate``; telling it, in
+Belongs here: comparing what is about to be published with what is published, cell by cell. On which
+dates anything differs is found by ``orchestration.publication.changes``. Writing it to the ledger
+belongs in ``orchestration.publication.gate``; telling it, in
 ``orchestration.publication.restatements_shown``.
 
 A row of ``ops.restatements`` is one cell. ``key`` is the grain of its row, ``name=value, ...``;
@@ -25,7 +26,8 @@ from datetime import date
 
 from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
-from orchestration.relations import Relation
+from orchestration.publication.changes import CHANGED, Change, Column, columns_by_table
+from orchestration.relations import READERS_SCHEMA, Relation
 
 #: Temporary tables of the session: what ``find`` found, and the dates that it compares.
 FOUND = "restated_cells"
@@ -49,14 +51,6 @@ DOUBLES = frozenset({"double", "double precision"})
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a table: its type as the engine names it, and whether it may be null."""
-
-    kind: str
-    nullable: bool
-
-
-@dataclass(frozen=True)
 class Scope:
     """Which rows of a mart are compared, and the SQL of why one of date ``metric_date`` changed."""
 
@@ -71,12 +65,13 @@ def find(
     published_through: date | None,
     publishing_through: date | None,
     catalog: str | None,
+    changes: Mapping[str, Change],
 ) -> None:
     """Write the cells that differ to the temporary table ``FOUND``, empty when nothing does.
 
     ``catalog`` is the database whose schema ``marts`` readers see now; None when there is nothing
     to compare with. ``published_through`` and ``publishing_through`` are the last dates of the
-    publication that is there and of the one to come.
+    publication that is there and of the one to come. ``changes`` are what ``changes.find`` found.
     """
     warehouse.execute(f"drop table if exists {FOUND}")
     warehouse.execute(
@@ -94,8 +89,18 @@ def find(
     through = f"cast('{published_through}' as date)"
     kept_from = _kept_from(warehouse)
     cause = literal(DEFINITION if forgotten else _new_loads(warehouse))
+    here = str(warehouse.value("select current_database()"))
+    old = columns_by_table(warehouse, catalog, READERS_SCHEMA)
+    new = {
+        schema: columns_by_table(warehouse, here, schema)
+        for schema in {mart.schema for mart in marts}
+    }
     for mart in marts:
-        if mart.is_view:
+        had = old.get(mart.name, {})
+        change = changes.get(mart.name)
+        if mart.is_view or not had or (mart.date_column and mart.date_column not in had):
+            continue
+        if change is not None and change.dates == ():
             continue
         if mart.date_column is None:
             if publishing_through != published_through:
@@ -113,7 +118,15 @@ def find(
         if mart.date_column and (first := kept_from.get(f"marts.{mart.name}")):
             kept = f"\"{mart.date_column}\" >= cast('{first}' as date)"
             scope = Scope(f"{scope.where} and {kept}", scope.cause)
-        _compare(warehouse, mart, catalog, scope)
+        if change is not None and change.dates:
+            differing = f"select metric_date from {CHANGED} where relation = {literal(mart.name)}"
+            scope = Scope(f'{scope.where} and "{mart.date_column}" in ({differing})', scope.cause)
+        warehouse.execute(
+            comparison(
+                mart, had, new[mart.schema].get(mart.name, {}), scope,
+                before=f'"{catalog}".{READERS_SCHEMA}."{mart.name}"', after=mart.full_name,
+            )
+        )  # fmt: skip
 
 
 def _kept_from(warehouse: Warehouse) -> dict[str, date]:
@@ -240,30 +253,6 @@ def _new_loads(warehouse: Warehouse) -> str:
     )
     causes = [str(words)] if words else []
     return ", ".join([*causes, ERASURE] if erased else causes) or DEFINITION
-
-
-def _columns(warehouse: Warehouse, catalog: str, schema: str, name: str) -> dict[str, Column]:
-    rows = warehouse.execute(
-        "select column_name, data_type, is_nullable from information_schema.columns "
-        "where table_catalog = ? and table_schema = ? and table_name = ? "
-        "order by ordinal_position",
-        [catalog, schema, name],
-    )
-    return {str(n): Column(str(kind).lower(), null == "YES") for n, kind, null in rows}
-
-
-def _compare(warehouse: Warehouse, mart: Relation, catalog: str, scope: Scope) -> None:
-    here = str(warehouse.value("select current_database()"))
-    old = _columns(warehouse, catalog, "marts", mart.name)
-    new = _columns(warehouse, here, mart.schema, mart.name)
-    if not old or (mart.date_column and mart.date_column not in old):
-        return
-    warehouse.execute(
-        comparison(
-            mart, old, new, scope,
-            before=f'"{catalog}".marts."{mart.name}"', after=mart.full_name,
-        )
-    )  # fmt: skip
 
 
 def comparison(

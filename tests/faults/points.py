@@ -122,7 +122,7 @@ POINTS = {
         Point("restatements found", "compared with what was published", "publish", "after",
               "orchestration.publication.restatements:find"),
         Point("copy begun", "one table of the new file written", "publish", "after",
-              "orchestration.publication.duckdb_file:_describe", DUCKDB),
+              "orchestration.publication.duckdb_file:_write_table", DUCKDB),
         Point("copy not in place", "the new file whole, under its waiting name", "publish",
               "before", "pathlib:Path.replace", DUCKDB, matching=".new"),
         Point("copy whole", "the new file in its place, the link not swapped", "publish", "before",
