@@ -50,7 +50,7 @@
 -#}
 {% macro latest_before_window(key, of) -%}
     select latest.*
-    from (select distinct {{ of }}.{{ key }} from {{ of }}) as keys
+    from (select distinct {{ stored_text(of ~ '.' ~ key) }} as {{ key }} from {{ of }}) as keys
     cross join lateral (
         select past.*
         from {{ this }} as past

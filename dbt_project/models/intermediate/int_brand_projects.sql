@@ -29,8 +29,8 @@ from created
 {% if is_incremental() %}
 left join {{ this }} as past
     on
-        created.brand_id = past.brand_id
-        and created.project_id = past.project_id
+        {{ stored_text('created.brand_id') }} = past.brand_id
+        and {{ stored_text('created.project_id') }} = past.project_id
         and {{ before_window('past.first_date') }}
 where past.brand_id is null
 {% endif %}

@@ -28,7 +28,7 @@ from sends_of_window
 {% if is_incremental() %}
 left join {{ this }} as past
     on
-        sends_of_window.content_id = past.content_id
+        {{ stored_text('sends_of_window.content_id') }} = past.content_id
         and {{ before_window('past.sent_date') }}
 where past.content_id is null
 {% endif %}

@@ -29,8 +29,8 @@ from uploaded
 {% if is_incremental() %}
 left join {{ this }} as past
     on
-        uploaded.creator_id = past.creator_id
-        and uploaded.ip_asset_id = past.ip_asset_id
+        {{ stored_text('uploaded.creator_id') }} = past.creator_id
+        and {{ stored_text('uploaded.ip_asset_id') }} = past.ip_asset_id
         and {{ before_window('past.first_date') }}
 where past.creator_id is null
 {% endif %}

@@ -44,10 +44,11 @@ numbered as (
         events.event_date >= (select min(due.entry_date) from due)
         and events.event_date < {{ window_end() }}
         and events.user_id in (
-            select entries.user_id
-            from events as entries
-            inner join due
-                on entries.event_date = due.entry_date and entries.event_name = due.event_name
+            select begun.user_id
+            from events as begun
+            inner join due on begun.event_date = due.entry_date and begun.event_name = due.event_name
+            where begun.event_date between (select min(due.entry_date) from due)
+                and (select max(due.entry_date) from due)
         )
 ),
 

@@ -61,7 +61,7 @@ from identifiers_of_window
 left join {{ this }} as past
     on
         identifiers_of_window.identifier_type = past.identifier_type
-        and identifiers_of_window.identifier = past.identifier
+        and {{ stored_text('identifiers_of_window.identifier') }} = past.identifier
         and {{ before_window('past.first_date') }}
 where past.identifier is null
 {% endif %}

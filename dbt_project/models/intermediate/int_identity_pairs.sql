@@ -72,9 +72,9 @@ from pairs_of_window
 left join {{ this }} as past
     on
         pairs_of_window.identifier_type = past.identifier_type
-        and pairs_of_window.identifier = past.identifier
+        and {{ stored_text('pairs_of_window.identifier') }} = past.identifier
         and pairs_of_window.partner_type = past.partner_type
-        and pairs_of_window.partner = past.partner
+        and {{ stored_text('pairs_of_window.partner') }} = past.partner
         and {{ before_window('past.first_date') }}
 where past.identifier is null
 {% endif %}

@@ -12,6 +12,14 @@ changed_dates as (
     {{ dates_of_changed_sessions() }}
 ),
 
+-- Without it a planner takes them for any dates of all of history.
+span as (
+    select
+        min(changed_dates.session_date) as first_date,
+        max(changed_dates.session_date) as last_date
+    from changed_dates
+),
+
 changed as (
     select
         sessions.*,
@@ -19,7 +27,10 @@ changed as (
         {{ milliseconds_between('sessions.session_start_at', 'sessions.session_end_at') }}
             as duration_ms
     from sessions
-    where sessions.session_date in (select changed_dates.session_date from changed_dates)
+    where
+        sessions.session_date >= (select span.first_date from span)
+        and sessions.session_date <= (select span.last_date from span)
+        and sessions.session_date in (select changed_dates.session_date from changed_dates)
 ),
 
 daily as (

@@ -43,7 +43,8 @@ over_the_edge as (
     {%- endif %}
 ),
 
--- Later dates count where they are current: running an interior date again cuts nothing off.
+-- Later dates count where they are current: running an interior date again cuts nothing off. A
+-- planner has to be told that no session reaches back through all of history.
 known_days as (
     select session_days.*
     from session_days
@@ -56,7 +57,8 @@ known_days as (
             session_days.session_id = over_the_edge.session_id
             and session_days.session_date = over_the_edge.session_date
     where
-        session_days.event_date < {{ known_end() }}
+        session_days.event_date >= (select min(over_the_edge.session_date) from over_the_edge)
+        and session_days.event_date < {{ known_end() }}
         and not ({{ in_window('session_days.event_date') }})
 ),
 
@@ -68,7 +70,9 @@ converted as (
     select conversions.session_id
     from conversions
     inner join over_the_edge on conversions.session_id = over_the_edge.session_id
-    where conversions.event_date < {{ known_end() }}
+    where
+        conversions.event_date >= (select min(over_the_edge.session_date) from over_the_edge)
+        and conversions.event_date < {{ known_end() }}
 ),
 
 sessions as (

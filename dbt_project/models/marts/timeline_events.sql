@@ -10,6 +10,7 @@ with events as (
 
 session_days as (
     select * from {{ ref('int_session_days') }}
+    where {{ in_window('event_date') }}
 ),
 
 keyed_events as (
