@@ -62,3 +62,11 @@
         limit 1
     ) as latest
 {%- endmacro %}
+
+{#-
+    True for rows of the keys that another query names: the past of what a window touches. Index
+    look-ups on Postgres.
+-#}
+{% macro is_key_of(of, key, alias='past') -%}
+    {{ alias }}.{{ key }} in (select {{ stored_text(of ~ '.' ~ key) }} from {{ of }})
+{%- endmacro %}

@@ -39,7 +39,7 @@ all_days as (
     from {{ this }} as past
     where
         {{ before_window('past.valid_from') }}
-        and past.advisor_id_hash in (select {{ stored_text('window_days.advisor_id_hash') }} from window_days)
+        and {{ is_key_of('window_days', 'advisor_id_hash') }}
     {%- endif %}
 ),
 

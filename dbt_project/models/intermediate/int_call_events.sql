@@ -43,7 +43,7 @@ call_events as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and past.call_id in (select {{ stored_text('window_events.call_id') }} from window_events)
+        and {{ is_key_of('window_events', 'call_id') }}
     {%- endif %}
 ),
 

@@ -36,9 +36,8 @@ due as (
 numbered as (
     select
         events.*,
-        row_number() over (
-            partition by events.user_id order by {{ event_order('events') }}
-        ) as event_number
+        row_number() over (partition by events.user_id order by {{ event_order('events') }})
+            as event_number
     from events
     where
         events.event_date >= (select min(due.entry_date) from due)
@@ -46,7 +45,8 @@ numbered as (
         and events.user_id in (
             select begun.user_id
             from events as begun
-            inner join due on begun.event_date = due.entry_date and begun.event_name = due.event_name
+            inner join due
+                on begun.event_date = due.entry_date and begun.event_name = due.event_name
             where begun.event_date between (select min(due.entry_date) from due)
                 and (select max(due.entry_date) from due)
         )

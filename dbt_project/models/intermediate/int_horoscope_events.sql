@@ -35,7 +35,7 @@ horoscope_events as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and past.horoscope_id in (select {{ stored_text('window_events.horoscope_id') }} from window_events)
+        and {{ is_key_of('window_events', 'horoscope_id') }}
     {%- endif %}
 ),
 

@@ -56,7 +56,7 @@ message_events as (
     from {{ this }} as past
     where
         {{ before_window('past.fact_date') }}
-        and past.message_id in (select {{ stored_text('window_events.message_id') }} from window_events)
+        and {{ is_key_of('window_events', 'message_id') }}
     {%- endif %}
 ),
 

@@ -55,7 +55,7 @@ order_events as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and past.order_id in (select {{ stored_text('window_events.order_id') }} from window_events)
+        and {{ is_key_of('window_events', 'order_id') }}
     {%- endif %}
 ),
 

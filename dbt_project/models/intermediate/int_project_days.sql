@@ -66,7 +66,7 @@ past as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and past.project_id in (select {{ stored_text('window_days.project_id') }} from window_days)
+        and {{ is_key_of('window_days', 'project_id') }}
 ),
 {%- endif %}
 
