@@ -176,6 +176,14 @@ class Lab:
 
     def dbt(self, *arguments: str, window: Window | None = None) -> dict[str, str]:
         """Run a dbt command; the name of each node -> its status."""
+        return {run.node.name: str(run.status) for run in self._invoked(arguments, window)}
+
+    def compiled(self, select: str, window: Window) -> dict[str, str]:
+        """Return the SQL of models that are built already, for a window."""
+        arguments = ("compile", "--select", select)
+        return {run.node.name: run.node.compiled_code for run in self._invoked(arguments, window)}
+
+    def _invoked(self, arguments: Sequence[str], window: Window | None) -> list[Any]:
         from dbt.cli.main import dbtRunner
 
         project = DbtProject(self.settings)
@@ -187,7 +195,7 @@ class Lab:
             clear_up()
         runs = getattr(result.result, "results", None)
         assert runs is not None, result.exception
-        return {run.node.name: str(run.status) for run in runs}
+        return list(runs)
 
     # -- comparing -------------------------------------------------------------------------------
 

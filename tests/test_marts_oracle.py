@@ -7,6 +7,7 @@ with dbt the way the orchestrator does: whole, in pieces, as interior windows af
 from __future__ import annotations
 
 import random
+import re
 from datetime import timedelta
 
 import pytest
@@ -15,9 +16,14 @@ from orchestration.dbt_runner import Window
 from tests.advisor_worlds import START, advisor_world, advisory_events
 from tests.event_worlds import random_events
 from tests.facts import read
-from tests.lab import IN_TURN, Lab, span
+from tests.lab import EVERY_LOAD, IN_TURN, Lab, span
 from tests.oracle_advisors import ADVISOR_GRAINS
 from tests.test_models import MODELS
+
+
+class Undone(Exception):
+    """Ends a transaction that is not to be kept."""
+
 
 ZONES = ("UTC", "America/New_York", "Asia/Kolkata")
 
@@ -34,6 +40,43 @@ def test_a_range_at_once(lab: Lab, seed: int) -> None:
     first, last = span(lab.events[1], lab.timezone)
     lab.run(first, last + timedelta(days=3), tested=True)
     lab.check(last + timedelta(days=3))
+
+
+#: Models that look keys up in their own rows before the window; two look up dates.
+LOOKING_UP = sorted(
+    path.stem
+    for path in MODELS
+    if path.stem not in ("identity_map", "int_advisor_health_scores")
+    and any(word in path.read_text() for word in ("}} as past", "is_key_of(", "_before_window("))
+)
+
+
+def test_what_a_model_knows_of_a_key_is_looked_up_by_index(postgres_lab: Lab) -> None:
+    """Without indexes on dates Postgres has only those on keys, and is told to take an index."""
+    lab = postgres_lab
+    if not lab.is_built:
+        lab.load(1, random_events(random.Random(2), days=2, count=30))
+        lab.run(*span(lab.events[1], lab.timezone))
+    day = START
+    models = lab.compiled("config.materialized:incremental", Window(day, day, day, EVERY_LOAD))
+    assert len(set(LOOKING_UP) & set(models)) > 14
+    read_whole = []
+    with lab.opened() as warehouse, pytest.raises(Undone), warehouse.transaction():
+        warehouse.execute("set local enable_seqscan = off")
+        for (index,) in warehouse.execute(
+            "select i.indexrelid::regclass::text from pg_index as i "
+            "join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] "
+            "join pg_class as c on c.oid = i.indrelid "
+            "where c.relnamespace in ('intermediate'::regnamespace, 'build'::regnamespace) "
+            "and a.atttypid = 'date'::regtype"
+        ):
+            warehouse.execute(f"drop index {index}")
+        for name in LOOKING_UP:
+            plan = "\n".join(line for (line,) in warehouse.execute(f"explain {models[name]}"))
+            if re.search(rf"Seq Scan on {name} past\b", plan):
+                read_whole.append(name)
+        raise Undone
+    assert read_whole == []
 
 
 @pytest.mark.parametrize("lab", ["duckdb"], indirect=True)
