@@ -16,6 +16,7 @@ roles as (
 
 events as not materialized (
     select * from {{ ref('int_funnel_events') }}
+    where event_date < {{ window_end() }}
 ),
 
 -- An entry date comes up once for each funnel: on the date on which its window is over.
@@ -41,14 +42,12 @@ numbered as (
     from events
     where
         events.event_date >= (select min(due.entry_date) from due)
-        and events.event_date < {{ window_end() }}
         and events.user_id in (
             select begun.user_id
             from events as begun
             inner join due
                 on begun.event_date = due.entry_date and begun.event_name = due.event_name
-            where begun.event_date between (select min(due.entry_date) from due)
-                and (select max(due.entry_date) from due)
+            where begun.event_date >= (select min(dated.entry_date) from due as dated)
         )
 ),
 

@@ -57,7 +57,7 @@ known_days as (
             session_days.session_id = over_the_edge.session_id
             and session_days.session_date = over_the_edge.session_date
     where
-        session_days.event_date >= (select min(over_the_edge.session_date) from over_the_edge)
+        session_days.event_date >= (select min(edge.session_date) from over_the_edge as edge)
         and session_days.event_date < {{ known_end() }}
         and not ({{ in_window('session_days.event_date') }})
 ),
@@ -71,7 +71,7 @@ converted as (
     from conversions
     inner join over_the_edge on conversions.session_id = over_the_edge.session_id
     where
-        conversions.event_date >= (select min(over_the_edge.session_date) from over_the_edge)
+        conversions.event_date >= (select min(edge.session_date) from over_the_edge as edge)
         and conversions.event_date < {{ known_end() }}
 ),
 
