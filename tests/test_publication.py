@@ -380,6 +380,23 @@ def test_what_a_run_computes_again_as_it_was_is_not_written(
     assert events_by_day(settings) == {day: 2 if day == before[1] else 1 for day in before}
 
 
+def test_rows_that_replaced_others_stand_behind_those_in_order(
+    duckdb_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = duckdb_settings
+    monkeypatch.setattr(duckdb_file, "UNORDERED_SHARE", 0.15)
+    load(settings, *range(3, 13))
+    run_below_job(settings)
+    in_order = []
+    for day in (5, 7):
+        load(settings, day)
+        run_below_job(settings, start=date(2026, 3, day), end=date(2026, 3, day))
+        in_order += readers_view(settings, "select row_count from ops.ordered_rows")
+    # One in ten is borne, two in ten are not.
+    assert in_order == [(9,), (10,)]
+    assert_readers_have_what_was_run(settings)
+
+
 def test_tables_of_which_much_is_new_are_analysed(postgres_settings: Settings) -> None:
     settings = postgres_settings
     counts = "select relname, analyze_count from pg_stat_user_tables where schemaname = 'marts'"

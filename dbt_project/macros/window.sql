@@ -64,9 +64,9 @@
 {%- endmacro %}
 
 {#-
-    True for rows of the keys that another query names: the past of what a window touches. Index
+    True for rows of `past` whose key another query names: the past of what a window touches. Index
     look-ups on Postgres.
 -#}
-{% macro is_key_of(of, key, alias='past') -%}
-    {{ alias }}.{{ key }} in (select {{ stored_text(of ~ '.' ~ key) }} from {{ of }})
+{% macro is_key_of(key, of) -%}
+    past.{{ key }} in (select {{ stored_text(of ~ '.' ~ key) }} from {{ of }})
 {%- endmacro %}

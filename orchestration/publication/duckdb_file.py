@@ -21,7 +21,7 @@ import duckdb
 from ingest.sql_text import identifier, identifiers, literal
 from ingest.warehouse import Warehouse
 from orchestration.publication import changes, restatements
-from orchestration.publication.changes import Change, columns_by_table, copy_dates
+from orchestration.publication.changes import Change, columns_beside, copy_dates
 from orchestration.publication.gate import Publication, note, record
 from orchestration.relations import READERS_SCHEMA, Relation
 from orchestration.session import RunSession
@@ -123,9 +123,7 @@ def _write_file(
     run = warehouse.execute
     if not _attach(warehouse, marts, path, before, changed):
         changed = {}
-    here = str(warehouse.value("select current_database()"))
-    ours = columns_by_table(warehouse, here, READERS_SCHEMA)
-    theirs = columns_by_table(warehouse, PUBLISHED, READERS_SCHEMA)
+    columns = columns_beside(warehouse, marts, PUBLISHED)
     try:
         for schema in ("marts", "ops"):
             run(f"create schema if not exists {PUBLISHED}.{schema}")
@@ -139,8 +137,8 @@ def _write_file(
             if mart.is_view:
                 run(published_view(warehouse.connection, mart))
             else:
-                names = list(ours[mart.name])
-                in_order = names == list(theirs.get(mart.name, ()))
+                theirs, names = map(list, columns[mart.name])
+                in_order = names == theirs
                 _write_table(warehouse, mart, names, changed.get(mart.name) if in_order else None)
         _describe(warehouse, marts)
         for ledger in ("publications", "restatements"):

@@ -26,7 +26,7 @@ from datetime import date
 
 from ingest.sql_text import literal
 from ingest.warehouse import Warehouse
-from orchestration.publication.changes import CHANGED, Change, Column, columns_by_table
+from orchestration.publication.changes import CHANGED, Change, Column, columns_beside
 from orchestration.relations import READERS_SCHEMA, Relation
 
 #: Temporary tables of the session: what ``find`` found, and the dates that it compares.
@@ -89,16 +89,11 @@ def find(
     through = f"cast('{published_through}' as date)"
     kept_from = _kept_from(warehouse)
     cause = literal(DEFINITION if forgotten else _new_loads(warehouse))
-    here = str(warehouse.value("select current_database()"))
-    old = columns_by_table(warehouse, catalog, READERS_SCHEMA)
-    new = {
-        schema: columns_by_table(warehouse, here, schema)
-        for schema in {mart.schema for mart in marts}
-    }
+    columns = columns_beside(warehouse, marts, catalog)
     for mart in marts:
-        had = old.get(mart.name, {})
+        old, new = columns.get(mart.name, ({}, {}))
         change = changes.get(mart.name)
-        if mart.is_view or not had or (mart.date_column and mart.date_column not in had):
+        if not old or (mart.date_column and mart.date_column not in old):
             continue
         if change is not None and change.dates == ():
             continue
@@ -123,7 +118,7 @@ def find(
             scope = Scope(f'{scope.where} and "{mart.date_column}" in ({differing})', scope.cause)
         warehouse.execute(
             comparison(
-                mart, had, new[mart.schema].get(mart.name, {}), scope,
+                mart, old, new, scope,
                 before=f'"{catalog}".{READERS_SCHEMA}."{mart.name}"', after=mart.full_name,
             )
         )  # fmt: skip

@@ -39,7 +39,7 @@ all_days as (
     from {{ this }} as past
     where
         {{ before_window('past.valid_from') }}
-        and {{ is_key_of('window_days', 'advisor_id_hash') }}
+        and {{ is_key_of('advisor_id_hash', of='window_days') }}
     {%- endif %}
 ),
 

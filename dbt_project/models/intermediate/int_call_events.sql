@@ -43,7 +43,7 @@ call_events as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and {{ is_key_of('window_events', 'call_id') }}
+        and {{ is_key_of('call_id', of='window_events') }}
     {%- endif %}
 ),
 

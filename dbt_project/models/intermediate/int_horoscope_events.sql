@@ -35,7 +35,7 @@ horoscope_events as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and {{ is_key_of('window_events', 'horoscope_id') }}
+        and {{ is_key_of('horoscope_id', of='window_events') }}
     {%- endif %}
 ),
 

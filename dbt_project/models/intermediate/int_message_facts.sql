@@ -56,7 +56,7 @@ message_events as (
     from {{ this }} as past
     where
         {{ before_window('past.fact_date') }}
-        and {{ is_key_of('window_events', 'message_id') }}
+        and {{ is_key_of('message_id', of='window_events') }}
     {%- endif %}
 ),
 

@@ -55,7 +55,7 @@ order_events as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and {{ is_key_of('window_events', 'order_id') }}
+        and {{ is_key_of('order_id', of='window_events') }}
     {%- endif %}
 ),
 

@@ -66,7 +66,7 @@ past as (
     from {{ this }} as past
     where
         {{ before_window('past.event_date') }}
-        and {{ is_key_of('window_days', 'project_id') }}
+        and {{ is_key_of('project_id', of='window_days') }}
 ),
 {%- endif %}
 
