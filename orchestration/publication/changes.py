@@ -7,7 +7,7 @@ found by ``restatements``.
 
 Two tables are compared by date: how many rows there are, and the sum of a 64-bit hash of each.
 Hashes cost a quarter of what joining the rows does, and a run that computes a year again mostly
-finds what it was. Both engines hash the values of rows, not their bytes: what is equal to SQL stays.
+finds what it was. Both engines hash the values of rows, not bytes: what is equal to SQL stays.
 """
 
 from __future__ import annotations
