@@ -201,8 +201,6 @@ def _expect_tables(world: World, seen: dict[str, Any]) -> dict[str, Any]:
             expected[name] = kind([*ours, *theirs])
             if seen[name] is None and not expected[name]:
                 expected[name] = None
-    if house.unsure_inputs or house.unsure_marts:
-        expected |= {name: seen[name] for name in ("mart first_seen", "mart persons")}
     return expected
 
 

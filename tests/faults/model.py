@@ -16,7 +16,7 @@ import hmac
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 #: (type, value), such as ("user_id", "person-1").
@@ -432,6 +432,7 @@ class World:
         house.unsure_inputs |= set(inputs) | (set(house.days) if rebuild else set())
         house.unsure_marts |= set(window) | (set(house.days) if rebuild else set())
         yield
+        yield from self._write_partly(window, inputs, rebuild=rebuild)
         house.unsure_inputs, house.unsure_marts = before
         self._write(window, inputs, rebuild=rebuild)
         yield
@@ -491,6 +492,25 @@ class World:
         prepare = min([window[0], *house.unprepared()])
         rebuild = full or (not ran and house.closed_before == date.min)
         return (*window, prepare, rebuild)
+
+    def _write_partly(
+        self, window: Sequence[date], inputs: Sequence[date], *, rebuild: bool
+    ) -> Step:
+        """Write some of the tables that are written whole, in any order; at the end none is.
+
+        Those of dates are unsure meanwhile. Whom an erasure takes depends on these.
+        """
+        old = self.warehouse.marts
+        written = deepcopy(self)
+        written._write(window, inputs, rebuild=rebuild)
+        new = written.warehouse.marts
+        for first_seen, persons in ((old, new), (new, old), (new, new)):
+            self.warehouse.marts = replace(
+                old, first_seen=dict(first_seen.first_seen), persons=dict(persons.persons)
+            )
+            yield
+        self.warehouse.marts = old
+        return None
 
     def _write(self, window: Sequence[date], inputs: Sequence[date], *, rebuild: bool) -> None:
         """Write tables: inputs of some dates, marts of some, what has no date whole."""
