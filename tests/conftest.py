@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ingest.settings import Settings, load_settings
+from tests.cheap_dbt import cheap_dbt
 from tests.lab import _duckdb_lab, _postgres_lab, duckdb_lab, lab, postgres_lab
-from tests.parsed_projects import parse_once
 from tests.postgres import new_database, running_server
 
 # Fixtures of another module have to be names of this one.
@@ -44,11 +44,11 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _parse_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Parse a dbt project once for all tests: it takes five seconds, in each of fifty homes."""
+def _cheap_dbt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have dbt make once for all tests what it would make for each."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with parse_once(shared / "parsed"):
+    with cheap_dbt(shared / "parsed"):
         yield
 
 

@@ -68,7 +68,7 @@ def running_server() -> Iterator[str]:
 def new_database(server: str) -> Iterator[str]:
     """Create an empty database, give its URL, and drop it at the end.
 
-    All names are equally long: see ``tests.parsed_projects``.
+    All names are equally long: see ``tests.cheap_dbt``.
     """
     import psycopg
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 from orchestration import dbt_project
+from tests.cheap_dbt import cheap_dbt
 from tests.faults.drawing import STEPS, Drawing, Step
 from tests.faults.machine import Divergence, Machine
 from tests.faults.model import KEPT_DAYS
-from tests.parsed_projects import parse_once
 from tests.postgres import new_database, running_server
 from tests.tiny_project import write_project
 
@@ -129,7 +129,7 @@ def bench(folder: Path, server: str | None) -> Iterator[Bench]:
         (project / "seeds" / name).write_text(text, encoding="utf-8")
     for name, text in MODELS.items():
         (project / "models" / name).write_text(text, encoding="utf-8")
-    with patch.object(dbt_project, "PROJECT_DIR", project), parse_once(folder / "parsed"):
+    with patch.object(dbt_project, "PROJECT_DIR", project), cheap_dbt(folder / "parsed"):
         yield Bench(folder, server)
 
 
