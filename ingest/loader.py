@@ -354,19 +354,17 @@ class Loader:
         fresh = batch.first.filter(pa.array(np.isin(numbers, new)))
         if not fresh.num_rows:
             return {}
-        for domain in batch.lines:
-            rows = self.engine.typed_rows(batch, domain, new, load_id=load_id)
+        for domain in batch.rows:
+            rows = batch.chosen(domain, new)
             if rows.num_rows:
                 with self._shown(f"tide_{domain}", rows):
                     execute(f"insert into raw.events by name select * from tide_{domain}")
         with self._shown("tide_first", fresh):
             execute("insert into raw.event_ids select cast(event_id as uuid) from tide_first")
-        days = zip(
-            (fresh.column("line_number").to_numpy() >> ORDINAL_BITS).tolist(),
-            fresh.column("event_date").to_pylist(),
-            strict=True,
-        )
-        return dict(Counter(days))
+        ordinals = pa.array(fresh.column("line_number").to_numpy() >> ORDINAL_BITS)
+        days = pa.table({"ordinal": ordinals, "day": fresh.column("event_date")})
+        counted = days.group_by(["ordinal", "day"]).aggregate([([], "count_all")])
+        return {(row["ordinal"], row["day"]): row["count_all"] for row in counted.to_pylist()}
 
     @contextmanager
     def _shown(self, name: str, table: pa.Table) -> Iterator[None]:
@@ -390,8 +388,8 @@ class Loader:
         )
         warehouse.execute("truncate tide_stage")
         chosen = batch.first.column("line_number").to_numpy()
-        for domain in batch.lines:
-            rows = self.engine.typed_rows(batch, domain, chosen, load_id=load_id)
+        for domain in batch.rows:
+            rows = batch.chosen(domain, chosen)
             self._copy_to_postgres(domain, rows)
         columns = identifiers(self.registry.raw_columns())
         staged = ", ".join(f'tide_stage."{name}"' for name in self.registry.raw_columns())

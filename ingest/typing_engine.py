@@ -77,17 +77,21 @@ _ROWS_PER_BATCH = 8192
 class Batch:
     """What became of a block.
 
-    ``lines`` has the canonical lines of each domain (line_number, event_name, what of ``SIGNS``
-    they bear, line); ``first`` has line_number, event_id, event_date of the first valid line of
-    each event_id. Unknown properties are counted by the ordinal of the file, event and name.
+    ``rows`` has the valid lines of each domain, typed: line_number and the domain's columns of
+    raw.events; ``first`` has line_number, event_id, event_date of the first of each event_id.
+    Unknown properties are counted by the ordinal of the file, event and name.
     """
 
-    lines: dict[str, pa.Table]
+    rows: dict[str, pa.Table]
     first: pa.Table
     rejected: list[BadLine]
     unknown_properties: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     #: Events that were refused because they are of erased persons, by the ordinal of the file.
     erased: dict[int, int] = field(default_factory=dict)
+
+    def chosen(self, domain: str, numbers: Any) -> pa.Table:
+        """Return a domain's rows of some line_numbers, with the columns of raw.events alone."""
+        return _of_lines(self.rows[domain], numbers).drop_columns(["line_number"])
 
 
 class TypingEngine:
@@ -121,7 +125,6 @@ class TypingEngine:
         self._shaper = Shaper(registry, pseudonyms)
         self._timezone = timezone
         self._erased = erased
-        self._statements: dict[str, DomainStatement] = {}
         self._names: set[str] = set()
         self._judged: dict[tuple[str | None, str, bool], Fault | None] = {}
         #: Answers of the functions for the block at hand: what DuckDB makes of them may point into
@@ -140,11 +143,6 @@ class TypingEngine:
         """Let go of the connections: as long as one is open, DuckDB holds its file's lock."""
         self._prepared.close()
         self.connection.close()
-
-    def _statement(self, domain: str) -> DomainStatement:
-        if domain not in self._statements:
-            self._statements[domain] = DomainStatement(self._registry, domain, self._timezone)
-        return self._statements[domain]
 
     def _confine(self, spool: Path | None) -> None:
         """Keep what users send away from files, the network and extensions, for good."""
@@ -183,41 +181,29 @@ class TypingEngine:
 
     def type_block(self, block: Block, *, load_id: int, received_at: datetime) -> Batch:
         """Type and judge the lines of a block; ``received_at`` is UTC."""
-        import pyarrow as pa
-
         self._answers.clear()
         rejected = list(block.bad_lines)
         unknown: Counter[tuple[int, str, str]] = Counter()
         canonical = self._recognise(block, rejected, unknown)
-        lines = self._by_domain(canonical)
-        received = f"timestamp '{received_at:%Y-%m-%d %H:%M:%S.%f}'"
-        judged = []
-        for domain, part in lines.items():
-            self._lines.table = part
-            verdicts = self._run(f"judge_{domain}", f"received_at := {received}")
-            faulty = verdicts.column("fault").is_valid()
-            if verdicts.column("fault").null_count < verdicts.num_rows:
-                rejected.extend(_faults(verdicts.filter(faulty), part))
-                verdicts = verdicts.filter(verdicts.column("fault").is_null())
-            judged.append(verdicts.select(["line_number", "event_id", "event_date"]))
-        sound = pa.concat_tables(judged) if judged else _NOTHING()
+        given = (
+            f"received_at := timestamp '{received_at:%Y-%m-%d %H:%M:%S.%f}', "
+            f"load_id := {int(load_id)}::bigint"
+        )
+        rows: dict[str, pa.Table] = {}
+        for domain, lines in self._by_domain(canonical).items():
+            self._lines.table = lines
+            typed = self._run(f"type_{domain}", given)
+            fault = typed.column("fault")
+            if fault.null_count < len(fault):
+                rejected.extend(_faults(typed.filter(fault.is_valid()), lines))
+                typed = typed.filter(fault.is_null())
+            rows[domain] = typed.drop_columns(["fault"])
+        sound = _verdicts(rows)
         erased: dict[int, int] = {}
         if self._erased and sound.num_rows:
             # Before the first of an id is chosen: one that is refused does not win over another.
-            sound, lines, erased = self._refuse_erased(canonical, sound, lines)
-        return Batch(lines, _first_of_each(sound), rejected, unknown, erased)
-
-    def typed_rows(self, batch: Batch, domain: str, chosen: Any, *, load_id: int) -> pa.Table:
-        """Return the typed rows of a domain's lines, with the columns ``columns(domain)``.
-
-        ``chosen`` has the line_numbers that are wanted, of any domain.
-        """
-        import pyarrow as pa
-
-        lines = batch.lines[domain]
-        wanted = np.isin(lines.column("line_number").to_numpy(), chosen)
-        self._lines.table = lines if wanted.all() else lines.filter(pa.array(wanted))
-        return self._run(f"type_{domain}", f"load_id := {int(load_id)}::bigint")
+            sound, erased = self._refuse_erased(canonical, sound, rows, given)
+        return Batch(rows, _first_of_each(sound), rejected, unknown, erased)
 
     def _recognise(
         self, block: Block, rejected: list[BadLine], unknown: Counter[tuple[int, str, str]]
@@ -357,46 +343,57 @@ class TypingEngine:
         return found
 
     def _refuse_erased(
-        self, canonical: pa.Table, sound: pa.Table, lines: dict[str, pa.Table]
-    ) -> tuple[pa.Table, dict[str, pa.Table], dict[int, int]]:
-        """Take out what is of erased persons: whole events, or their name in those of others."""
+        self, canonical: pa.Table, sound: pa.Table, rows: dict[str, pa.Table], given: str
+    ) -> tuple[pa.Table, dict[int, int]]:
+        """Take out what is of erased persons: whole events, or their name in those of others.
+
+        Returns what is left of ``sound``, and how many events went by the ordinal of their file;
+        ``rows`` in which they were named are typed again, with the same arguments.
+        """
         import pyarrow as pa
 
         assert self._erased is not None
         dropped, patched = self._erased.find(self.connection, canonical)
-        if patched.num_rows:
-            mended = self._by_domain(patched)
-            old = patched.column("line_number").to_numpy()
-            for domain, part in mended.items():
-                kept = ~np.isin(lines[domain].column("line_number").to_numpy(), old)
-                whole = pa.concat_tables([lines[domain].filter(pa.array(kept)), part])
-                lines[domain] = whole.sort_by("line_number").combine_chunks()
+        for domain, lines in self._by_domain(patched).items():
+            self._lines.table = lines
+            mended = self._run(f"type_{domain}", given).drop_columns(["fault"])
+            old = lines.column("line_number").to_numpy()
+            others = _of_lines(rows[domain], old, without=True)
+            rows[domain] = pa.concat_tables([others, mended]).sort_by("line_number")
         numbers = sound.column("line_number").to_numpy()
         gone = np.isin(numbers, dropped)
         counts = Counter((numbers[gone] >> ORDINAL_BITS).tolist())
-        return sound.filter(pa.array(~gone)), lines, dict(counts)
+        return sound.filter(pa.array(~gone)), dict(counts)
 
     def _run(self, name: str, arguments: str = "") -> pa.Table:
         """Execute a prepared statement, preparing it the first time."""
         if name not in self._names:
-            kind, _, domain = name.partition("_")
+            domain = name.partition("_")[2]
             sql = {"heads": _HEADS, "structures": _STRUCTURES}.get(name, "")
             if domain:
-                statement = self._statement(domain)
-                sql = statement.judging if kind == "judge" else statement.typing
-                sql = sql.replace("$lines", "tide_lines")
+                sql = DomainStatement(self._registry, domain, self._timezone).sql
             self._prepared.execute(f"prepare {name} as {sql}")
             self._names.add(name)
         call = f"execute {name}({arguments})" if arguments else f"execute {name}"
         return self._prepared.execute(call).to_arrow_table(_ROWS_PER_BATCH)
 
 
-def _NOTHING() -> pa.Table:
-    """Return a table of no first lines."""
+def _verdicts(rows: dict[str, pa.Table]) -> pa.Table:
+    """Return line_number, event_id and event_date of the rows of all domains."""
     import pyarrow as pa
 
     columns = [("line_number", pa.int64()), ("event_id", pa.string()), ("event_date", pa.date32())]
-    return pa.schema(columns).empty_table()
+    names = [name for name, _ in columns]
+    parts = [table.select(names) for table in rows.values()]
+    return pa.concat_tables([pa.schema(columns).empty_table(), *parts])
+
+
+def _of_lines(rows: pa.Table, numbers: Any, *, without: bool = False) -> pa.Table:
+    """Return the rows of some line_numbers, or those of all others."""
+    import pyarrow as pa
+
+    wanted = np.isin(rows.column("line_number").to_numpy(), numbers, invert=without)
+    return rows if wanted.all() else rows.filter(pa.array(wanted))
 
 
 def _codes(column: pa.DictionaryArray) -> np.ndarray:
@@ -409,10 +406,12 @@ def _first_of_each(verdicts: pa.Table) -> pa.Table:
     """Keep the first line of each event_id."""
     import pyarrow as pa
 
-    ordered = verdicts.sort_by("line_number")
-    ids = ordered.column("event_id").combine_chunks().dictionary_encode()
-    _, places = np.unique(ids.indices.to_numpy(), return_index=True)
-    return ordered if len(places) == len(ids) else ordered.take(pa.array(np.sort(places)))
+    ids = verdicts.column("event_id").combine_chunks().dictionary_encode()
+    if len(ids.dictionary) == len(ids):
+        return verdicts
+    order = np.argsort(verdicts.column("line_number").to_numpy(), kind="stable")
+    _, places = np.unique(ids.indices.to_numpy()[order], return_index=True)
+    return verdicts.take(pa.array(order[places]))
 
 
 def _faults(verdicts: pa.Table, lines: pa.Table) -> list[BadLine]:

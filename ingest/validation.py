@@ -149,12 +149,12 @@ def may_identify(field: Field) -> bool:
 
 
 class DomainStatement:
-    """The statements that judge and type the canonical lines of one domain.
+    """The statement that types and judges the canonical lines of one domain.
 
-    ``judging`` gives line_number, event_id, event_date and fault (``code|field|detail`` or null)
-    of every line; ``typing`` gives the domain's columns of raw.events (``columns``) for the lines
-    of the relation that replaces ``$lines``. Two passes are cheaper than one that keeps a wide
-    table for the lines that turn out to be known already.
+    ``sql`` gives line_number, fault (``code|field|detail`` or null) and the domain's columns of
+    raw.events for each line of the relation ``tide_lines``. One pass: parsing a line twice costs
+    more than the columns of those that turn out to be faulty or known already. So no expression of
+    a column may fail on a value that is a fault.
     """
 
     def __init__(self, registry: Registry, domain: str, timezone: str) -> None:
@@ -169,10 +169,7 @@ class DomainStatement:
             for name, field in registry.envelope.items()
             if name not in ("context", "properties")
         }
-        values = self._values()
-        self.columns: tuple[str, ...] = tuple(values)
-        self.judging = self._judging(values)
-        self.typing = self._typing(values)
+        self.sql = self._sql()
 
     def _structure(self) -> str:
         def leaves(fields: dict[str, Field]) -> dict[str, str]:
@@ -341,7 +338,7 @@ class DomainStatement:
         if field.type == "timestamp":
             return f"tm_time({column})"
         if field.type == "integer":
-            return self._default(name, f"cast({column} as bigint)")
+            return self._default(name, f"try_cast({column} as bigint)")
         return self._default(name, self._private(field, column))
 
     def _values(self) -> dict[str, str]:
@@ -408,16 +405,18 @@ class DomainStatement:
         )
         return f"coalesce({given}, case {branches} end)"
 
-    def _timed(self) -> str:
-        """Return the CTEs that both statements start with, the last one being ``timed``."""
+    def _sql(self) -> str:
+        values = self._values()
         inputs = ",\n        ".join(self._inputs())
         country = _assigned("i_country_code", country_codes())
         currency = _assigned("i_currency", currency_codes())
+        faults = "\n        ".join(self._faults())
+        columns = ",\n    ".join(f'{value} as "{name}"' for name, value in values.items())
         return f"""
 with parsed as (
     select line_number, event_name, suspicious, blanks,
         json_transform(line, {literal(self._structure())}) as j
-    from $lines
+    from tide_lines
     where event_name in {_list(event.name for event in self._events)}
 ),
 inputs as (
@@ -431,35 +430,18 @@ timed as (
     select
         inputs.*,
         tm_time(i_occurred_at) as t_occurred_at,
+        tm_time_fault(i_occurred_at, 'occurred_at') as time_fault,
         coalesce(i_dnt, false) as objects,
         {country} as assigned_country_code,
         {currency} as currency_code,
         case when i_user_agent is not null then tm_device(i_user_agent) end as device
     from inputs
-)"""
-
-    def _judging(self, values: dict[str, str]) -> str:
-        faults = "\n        ".join(self._faults())
-        return f"""{self._timed()},
-judged as (
-    select
-        line_number,
-        {values["event_date"]} as event_date,
-        i_event_id,
-        case
-        {faults}
-        end as fault
-    from (select *, tm_time_fault(i_occurred_at, 'occurred_at') as time_fault from timed)
 )
 select
     line_number,
-    fault,
-    {literal(self._domain)} as domain,
-    event_date,
-    case when fault is null then cast(i_event_id as uuid) end as event_id
-from judged
+    case
+        {faults}
+    end as fault,
+    {columns}
+from timed
 """
-
-    def _typing(self, values: dict[str, str]) -> str:
-        columns = ",\n    ".join(f'{value} as "{name}"' for name, value in values.items())
-        return f"{self._timed()}\nselect\n    {columns}\nfrom timed\n"
