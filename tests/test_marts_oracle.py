@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -77,6 +77,35 @@ def test_what_a_model_knows_of_a_key_is_looked_up_by_index(postgres_lab: Lab) ->
                 read_whole.append(name)
         raise Undone
     assert read_whole == []
+
+
+@pytest.mark.parametrize("lab", ["postgres"], indirect=True)
+def test_planner_is_told_of_a_table_of_which_a_tenth_is_new_and_of_no_other(lab: Lab) -> None:
+    """A day that is added to many costs no sample of the table; a month that is added does."""
+    lab.load(1, random_events(random.Random(3), days=60, count=600))
+    first, last = span(lab.events[1], lab.timezone)
+    month_before = last - timedelta(days=30)
+
+    def told(start: date, end: date) -> int:
+        lab.build(start, end, ["+int_order_events"])
+        ((count,),) = (
+            row.values()
+            for row in lab.sql(
+                "select analyze_count from pg_stat_user_tables where relname = 'int_order_events'"
+            )
+        )
+        return int(count)
+
+    of_first = told(first, month_before)
+    of_month = told(month_before + timedelta(days=1), last)
+    assert of_month > of_first
+    # What the transaction that told it had written counts as new once more.
+    (quiet,) = lab.sql(
+        "select event_date as day from intermediate.int_order_events "
+        "group by 1 order by count(*), 1 limit 1"
+    )
+    settled = told(quiet["day"], quiet["day"])
+    assert told(quiet["day"], quiet["day"]) == settled
 
 
 @pytest.mark.parametrize("lab", ["duckdb"], indirect=True)

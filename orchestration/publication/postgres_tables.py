@@ -93,9 +93,13 @@ def _copy(warehouse: Warehouse, mart: Relation, change: Change | None) -> None:
         # Rows that are as they were stay: nothing to write, and nothing to clean up after.
         key = identifiers(mart.grain)
         theirs = f"select {columns} from {table}"
+        days = []
+        if mart.date_column and change.dates:
+            on_them = f' where "{mart.date_column}" = any(?)'
+            ours, theirs, days = ours + on_them, theirs + on_them, [list(change.dates)] * 2
         gone = f"select {key} from ({theirs} except {ours}) as gone"
-        warehouse.execute(f"delete from {table} where ({key}) in ({gone})")
-        warehouse.execute(f"insert into {table} ({columns}) {ours} except {theirs}")
+        warehouse.execute(f"delete from {table} where ({key}) in ({gone})", days)
+        warehouse.execute(f"insert into {table} ({columns}) {ours} except {theirs}", days)
     elif change is not None and mart.grain and change.dates:
         copy_dates(warehouse, mart, table, columns, change.dates)
     else:
