@@ -363,8 +363,10 @@ class Loader:
             execute("insert into raw.event_ids select cast(event_id as uuid) from tide_first")
         ordinals = pa.array(fresh.column("line_number").to_numpy() >> ORDINAL_BITS)
         days = pa.table({"ordinal": ordinals, "day": fresh.column("event_date")})
-        counted = days.group_by(["ordinal", "day"]).aggregate([([], "count_all")])
-        return {(row["ordinal"], row["day"]): row["count_all"] for row in counted.to_pylist()}
+        # Threads of Arrow's own outlive this, and a process that is forked may wait for them.
+        groups = days.group_by(["ordinal", "day"], use_threads=False)
+        counted = groups.aggregate([([], "count_all")]).to_pylist()
+        return {(row["ordinal"], row["day"]): row["count_all"] for row in counted}
 
     @contextmanager
     def _shown(self, name: str, table: pa.Table) -> Iterator[None]:

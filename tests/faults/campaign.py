@@ -27,8 +27,11 @@ from tests.faults import tables
 from tests.faults.bench import POSTGRES_EVERY, Outcome, bench
 from tests.postgres import running_server
 
-#: Machines of the long form and of the short one.
-LONG, SHORT = 1000, 50
+#: Machines of the long form and of the short one; the suite takes a part of the latter.
+LONG, SHORT, PART = 1000, 50, 5
+
+#: Seeds that diverged once, because the model left something out.
+ONCE_WRONG = (260, 270, 358, 918)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +48,12 @@ OF_MACHINES = (
     )),
     "tests/tiny_project.py",
 )  # fmt: skip
+
+
+def part(number: int) -> list[int]:
+    """Return the seeds of a part that goes round: eleven numbers in a row see all of them."""
+    seeds = [*range(SHORT), *ONCE_WRONG]
+    return [seeds[(number * PART + place) % len(seeds)] for place in range(PART)]
 
 
 def fingerprint() -> str:
