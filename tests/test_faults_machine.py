@@ -36,7 +36,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Ite
         yield made
 
 
-#: One state of the source takes one part, another one another.
+#: Which part is drawn from the state of the source: another state mostly takes another one.
 @pytest.mark.parametrize("seed", campaign.part(int(campaign.fingerprint(), 16)))
 def test_product_is_what_the_model_says_after_every_step(ready: Bench, seed: int) -> None:
     outcome = ready.seeded(seed)
