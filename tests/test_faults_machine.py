@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +23,7 @@ from orchestration.erasure import rules
 from orchestration.erasure.rules import Rule
 from orchestration.publication import gate
 from tests.benchmarks.results import Results
-from tests.faults import campaign
+from tests.faults import campaign, cutting
 from tests.faults.bench import Bench, Outcome, bench
 from tests.faults.drawing import Draft, Drawing
 
@@ -47,6 +48,24 @@ def test_a_part_goes_round() -> None:
     for number in (0, 7, 54):
         eleven = {seed for n in range(number, number + 11) for seed in campaign.part(n)}
         assert eleven == {*range(campaign.SHORT), *campaign.ONCE_WRONG}
+
+
+def test_a_step_that_does_not_end_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits_for_nothing() -> None:
+        threading.Event().wait()
+
+    monkeypatch.setattr(cutting, "STACKS_SECONDS", 0.5)
+    monkeypatch.setattr(cutting, "CHILD_SECONDS", 1.5)
+    with pytest.raises(cutting.Failed, match=r"did not end in 1\.5 s:(?s:.*)waits_for_nothing"):
+        cutting.killed_at(1, waits_for_nothing)
+
+
+def test_a_step_that_fails_in_a_process_of_its_own_says_why() -> None:
+    def fails() -> None:
+        raise ValueError("an odd one")
+
+    with pytest.raises(cutting.Failed, match="ValueError: an odd one"):
+        cutting.killed_at(1, fails)
 
 
 def late_dates_stay_fresh() -> AbstractContextManager[Any]:

@@ -7,21 +7,25 @@ place in the code, in ``tests.faults.points``.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 from unittest.mock import patch
 
 from ingest.errors import UserError
 from ingest.warehouse import Warehouse
 from orchestration.session import RunSession
 
-#: What takes longer than this has stopped.
-CHILD_SECONDS = 120.0
+#: What takes longer than this has stopped, also where many others want the machine: a step is some
+#: seconds of CPU. A little before, it writes down where its threads are.
+CHILD_SECONDS, STACKS_SECONDS = 600.0, 590.0
 
 
 class Failed(Exception):
@@ -66,36 +70,54 @@ def killed_at(point: int, act: Callable[[], object]) -> str | None:
     """Do something in a child that is killed on its way; None if it was, else how it ended.
 
     Raises:
-        Failed: it ended neither well nor refused, or not at all.
+        Failed: it ended neither well nor refused, or not at all; then with where it stood.
 
     """
-    child = os.fork()
-    if child == 0:
-        code = 2
-        try:
-            with counted(point, die):
-                act()
-            code = 0
-        except UserError:
-            code = 1
-        finally:
-            os._exit(code)
-    deadline = time.monotonic() + CHILD_SECONDS
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            break
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise Failed(f"a step cut off at {point} did not end in {CHILD_SECONDS:.0f} s")
-        time.sleep(0.002)
+    with tempfile.TemporaryFile("w+") as stacks:
+        child = os.fork()
+        if child == 0:
+            _end_as_it_may(point, act, stacks)
+        status = _waited_for(child)
+        stacks.seek(0)
+        where = stacks.read()
+    if status is None:
+        raise Failed(f"a step cut off at {point} did not end in {CHILD_SECONDS:g} s:\n{where}")
     if os.WIFSIGNALED(status):
         return None
     how = {0: "done", 1: "refused"}.get(os.WEXITSTATUS(status))
     if how is None:
-        raise Failed("a step failed in a process of its own")
+        raise Failed(f"a step failed in a process of its own:\n{where}")
     return how
+
+
+def _end_as_it_may(point: int, act: Callable[[], object], stacks: IO[str]) -> NoReturn:
+    code = 2
+    try:
+        faulthandler.dump_traceback_later(STACKS_SECONDS, file=stacks)
+        with counted(point, die):
+            act()
+        code = 0
+    except UserError:
+        code = 1
+    except BaseException:
+        traceback.print_exc(file=stacks)
+        stacks.flush()
+    finally:
+        os._exit(code)
+
+
+def _waited_for(child: int) -> int | None:
+    """Wait for a child and return how it ended, None if it had to be ended."""
+    deadline = time.monotonic() + CHILD_SECONDS
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.002)
 
 
 def raised_at(point: int, act: Callable[[], object]) -> str | None:
