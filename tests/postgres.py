@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+#: Waits for a line, or for the end of its input, which comes also when whoever holds it is killed.
+_GUARD = 'read line; "$1" -D "$2/data" -m immediate stop; rm -rf "$2"'
+
 
 def _free_port() -> int:
     with socket.socket() as probe:
@@ -33,7 +36,8 @@ def program(name: str) -> str:
 def running_server() -> Iterator[str]:
     """Start a server on loopback, give its URL (database postgres), and stop it at the end.
 
-    As root the server runs as ``nobody``: Postgres refuses root.
+    It also stops, and its folder goes, when this process is killed. As root the server runs as
+    ``nobody``: Postgres refuses root.
     """
     folder = Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
     data = folder / "data"
@@ -56,12 +60,17 @@ def running_server() -> Iterator[str]:
         "-c shared_buffers=256MB -c work_mem=32MB -c jit=off"
     )
     control = program("pg_ctl")
-    run(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    guard = subprocess.Popen(  # type: ignore[call-overload]
+        ["sh", "-c", _GUARD, "guard", control, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        # A Ctrl-C in a terminal is for all that was started in it.
+        start_new_session=True, cwd="/", **as_user,
+    )  # fmt: skip
     try:
+        run(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
         yield f"postgresql://tidemark@127.0.0.1:{port}/postgres"
     finally:
-        run(control, "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+        guard.communicate(b"\n")
 
 
 @contextmanager
