@@ -119,9 +119,10 @@ def build_models(
     if result.succeeded and whole:
         ledger.mark_run(session.warehouse, session.plan, session.run_id)
     yield from _dagster_results(context, session, manifest, result)
-    if result.error or result.broken:
+    if result.error is not None or result.broken:
         session.broken = True
-        reasons = [result.error] if result.error else [_reason(node) for node in result.broken]
+        broken = [_reason(node) for node in result.broken]
+        reasons = broken if result.error is None else [result.error]
         raise dg.Failure(f"dbt: {'; '.join(reasons[:3])}", allow_retries=False)
     if session.blocked_by:
         raise dg.Failure(refusal(session.blocked_by), allow_retries=False)

@@ -121,9 +121,13 @@ def invoke(
     with environment_set({**project.environment(), "TIDEMARK_PGROLE": role or ""}):
         try:
             with _no_garbage_collection():
-                return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
+                result = dbtRunner(manifest=manifest, callbacks=callbacks).invoke(list(arguments))
         finally:
             clear_up()
+    if result.exception is not None and not isinstance(result.exception, Exception):
+        # dbt keeps what ends a process, such as Ctrl-C, to itself.
+        raise result.exception
+    return result
 
 
 @contextmanager
@@ -216,7 +220,9 @@ def build(
     result = invoke(project, arguments, quiet=True, manifest=manifest, role=role, on_event=on_event)
     runs = getattr(result.result, "results", None)
     if runs is None:
-        return BuildResult((), one_line(result.exception or "dbt did not start"))
+        error = result.exception
+        words = (one_line(error) or type(error).__name__) if error else "dbt did not start"
+        return BuildResult((), words)
     return BuildResult(tuple(_node_result(run) for run in runs))
 
 

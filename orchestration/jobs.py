@@ -15,23 +15,16 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingest.settings import Settings
-from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError, open_warehouse
+from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError
 from orchestration import ledger
-from orchestration.partitions import GLANCE_SECONDS, last_partition, range_tags
+from orchestration.dead_runs import is_going_on, look
+from orchestration.partitions import last_partition, range_tags
 from orchestration.publication import gate
 
 #: A failed step is tried again by its own policy; only a run whose process died is started anew.
 JOB_TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 
 NEED_TAG = "tidemark/need"
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -100,17 +93,6 @@ def daily_metrics() -> UnresolvedAssetJobDefinition:
         description="Everything for a range of days: models, checks, publication.",
         tags=JOB_TAGS,
     )
-
-
-def look(settings: Settings) -> Warehouse:
-    """Open the warehouse to look at it for a moment, without waiting for others.
-
-    Raises:
-        WarehouseBusy: someone is at work; what they do will be seen later.
-        WarehouseError: there is nothing to look at.
-
-    """
-    return open_warehouse(settings, wait_seconds=GLANCE_SECONDS, read_only=True)
 
 
 def due_run(settings: Settings, *, after_failure: bool) -> dg.RunRequest | dg.SkipReason:
@@ -253,7 +235,7 @@ def schedule(
     def tick(
         context: dg.ScheduleEvaluationContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        if context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1):
+        if is_going_on(context.instance, settings):
             yield dg.SkipReason(
                 "a run is going on; the late_events sensor sees to what it leaves stale"
             )
@@ -280,8 +262,7 @@ def sensor(settings: Settings, job: UnresolvedAssetJobDefinition) -> dg.SensorDe
         description="Runs dates that events arrived for, within a minute or so.",
     )
     def late_events(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        active = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
-        if active:
+        if is_going_on(context.instance, settings):
             yield dg.SkipReason("a run is going on")
             return
         yield due_run(settings, after_failure=False)

@@ -13,7 +13,7 @@ import dagster as dg
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
-from orchestration.jobs import UNFINISHED, look
+from orchestration.dead_runs import is_going_on, look
 from orchestration.run_resource import WAIT_SECONDS
 
 RETENTION = "retention"
@@ -114,7 +114,7 @@ def schedule(settings: Settings, of: dg.JobDefinition) -> dg.ScheduleDefinition:
         description="Removes what is too old, after the nightly run.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        if context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1):
+        if is_going_on(context.instance, settings):
             yield dg.SkipReason("a run is going on; what is too old goes another time")
             return
         try:

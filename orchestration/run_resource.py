@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ingest.errors import UserError
 from ingest.settings import Settings
@@ -24,6 +25,8 @@ FULL_REFRESH_TAG = "tidemark/full_refresh"
 
 #: How long a run of the daemon waits for the warehouse before the step is tried again.
 WAIT_SECONDS = 300.0
+
+STOPPED = "the run was stopped"
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=30, backoff=dg.Backoff.EXPONENTIAL)
 
@@ -63,7 +66,13 @@ class RunHandle:
         except UserError as error:
             session.error = session.error or str(error)
             raise dg.Failure(str(error), allow_retries=False) from error
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError) as error:
+            # Left alone, Dagster would wait and try the step again.
+            session.error = session.error or STOPPED
+            raise dg.Failure(STOPPED, allow_retries=False) from error
         except GeneratorExit:
+            # What is not taken to its end was stopped from outside.
+            session.error = session.error or STOPPED
             raise
         except BaseException as error:
             session.error = session.error or f"{type(error).__name__}: {one_line(error)}"

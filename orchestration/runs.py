@@ -5,11 +5,13 @@ The job is the one that the schedule and the web page start, on the same instanc
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ingest.errors import UserError
 from ingest.settings import Settings
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ def run(
 ) -> RunSummary:
     """Run what is stale, or a range; publish it when every blocking check passed.
 
+    On KeyboardInterrupt its thread goes on until this process ends, which should be at once: the
+    run is then as one that was killed.
+
     Raises:
         UserError: the range makes no sense, or the dbt project cannot be parsed.
         WarehouseBusy: another run did not end in time.
@@ -77,7 +84,11 @@ def run(
             return _nothing_to_run(session, began)
         _check_end(settings, plan)
         session.plan = plan
-        result = _execute(session, full_refresh=plan.full_refresh)
+        try:
+            result = _in_a_thread(lambda: _execute(session, full_refresh=plan.full_refresh))
+        except KeyboardInterrupt:
+            session.leave()
+            raise
         if not result.success:
             session.error = session.error or _first_failure(result)
         session.finish()
@@ -127,6 +138,24 @@ def publish_now(session: RunSession) -> Publication:
 
     """
     return gate.publish(session, marts(DbtProject(session.settings).manifest))
+
+
+def _in_a_thread(act: Callable[[], T]) -> T:
+    """Do something in a thread and wait for it; what is raised there is raised here.
+
+    On the main thread Dagster would make Ctrl-C an exception of its own, which dbt takes for the
+    end of what it was doing. Here Ctrl-C only ends the waiting.
+    """
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(act())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="run", daemon=True).start()
+    return done.result()
 
 
 def _execute(session: RunSession, *, full_refresh: bool) -> ExecuteInProcessResult:

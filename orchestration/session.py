@@ -39,6 +39,7 @@ class RunSession:
     error: str | None = None
     broken: bool = False
     finished: str | None = None
+    left: bool = False
     publication: int | None = None
     #: What the erasures did that were carried out when the session was opened.
     erasures: list[Report] = field(default_factory=list)
@@ -98,6 +99,10 @@ class RunSession:
         # Only now: what could not be written is written by the next call.
         self.finished = status
 
+    def leave(self) -> None:
+        """Touch nothing any more: a thread may be at work, and this process is about to end."""
+        self.left = True
+
     def __enter__(self) -> RunSession:
         """Be closed at the end of a block."""
         return self
@@ -109,6 +114,8 @@ class RunSession:
     def close(self) -> None:
         """Finish what was not finished and let the next run have the warehouse."""
         global _current
+        if self.left:
+            return
         if _current is self:
             _current = None
         try:

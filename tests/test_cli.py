@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,24 @@ def test_duckdb_draws_nothing_between_what_a_command_prints(duckdb_settings: Set
             assert calls == (path.name == "warehouse.py"), path
 
 
-def test_interrupt_ends_with_130_and_one_line(duckdb_settings: Settings, project: Path) -> None:
+def parsed(settings: Settings) -> bool:
+    return (settings.dbt_target_path / "fingerprint").exists()
+
+
+def building(settings: Settings) -> bool:
+    log = settings.home / "logs" / "dbt" / "dbt.log"
+    return log.exists() and "START" in log.read_text(encoding="utf-8")
+
+
+def checking(settings: Settings) -> bool:
+    log = settings.home / "logs" / "dbt" / "dbt.log"
+    return log.exists() and "PASS" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("moment", [parsed, building, checking])
+def test_interrupt_of_a_run_ends_with_130_and_one_line(
+    duckdb_settings: Settings, project: Path, moment: Callable[[Settings], bool]
+) -> None:
     load(duckdb_settings, 3)
     child = subprocess.Popen(
         [sys.executable, "-c", MAIN, "run"], env=environment(duckdb_settings),
@@ -277,14 +295,15 @@ def test_interrupt_ends_with_130_and_one_line(duckdb_settings: Settings, project
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not (duckdb_settings.dbt_target_path / "fingerprint").exists():
+    while not moment(duckdb_settings):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=120)
     assert child.returncode == 130, errors
     assert errors.strip().splitlines()[-1].startswith("tidemark: stopped")
     assert "Traceback" not in errors
+    assert not (duckdb_settings.home / "published" / "tidemark.duckdb").exists()
     assert runs.run(duckdb_settings).status == "succeeded"
 
 

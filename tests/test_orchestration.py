@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dbt.adapters.base import impl
+from dbt.task.build import BuildTask
 
 from expectations import raw_border
 from ingest.errors import UserError
@@ -20,6 +23,7 @@ from ingest.settings import Settings
 from ingest.warehouse import open_warehouse
 from orchestration import dbt_project, dbt_runner, ledger, runs
 from orchestration.dbt_project import DbtProject
+from orchestration.run_resource import RunHandle
 from orchestration.session import open_session
 from tests.command_line import environment, held
 from tests.events import deliver, event, query
@@ -220,6 +224,56 @@ def test_model_that_cannot_be_built_fails_the_run_and_leaves_it_stale(
     assert "daily_users" in summary.error
     assert stale(duckdb_settings) == [3]
     assert summary.publication is None
+
+
+def test_dbt_that_ends_without_words_fails_the_run(
+    duckdb_settings: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: Any, **__: Any) -> NoReturn:
+        raise AssertionError
+
+    load(duckdb_settings, 3)
+    monkeypatch.setattr(BuildTask, "run", ends)
+    summary = runs.run(duckdb_settings)
+    assert (summary.status, summary.error) == ("failed", "dbt: AssertionError")
+    assert summary.publication is None
+    assert stale(duckdb_settings) == [3]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, DagsterExecutionInterruptedError])
+def test_what_interrupts_dbt_fails_the_run_at_once(
+    duckdb_settings: Settings,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interruption: type[BaseException],
+) -> None:
+    def stops(*_: Any, **__: Any) -> NoReturn:
+        raise interruption
+
+    load(duckdb_settings, 3)
+    monkeypatch.setattr(BuildTask, "run", stops)
+    summary = runs.run(duckdb_settings)
+    assert (summary.status, summary.error) == ("failed", "the run was stopped")
+    assert summary.publication is None
+    assert stale(duckdb_settings) == [3]
+
+
+def test_a_step_that_is_left_in_its_middle_fails_the_run(duckdb_settings: Settings) -> None:
+    load(duckdb_settings, 3)
+    handle = RunHandle(duckdb_settings)
+    context = SimpleNamespace(retry_number=0, run=SimpleNamespace(run_id="one", tags={}))
+    with open_session(duckdb_settings) as session:
+        session.plan = ledger.plan_run(session.warehouse)
+
+        def step() -> Iterator[None]:
+            with handle.step(context):
+                yield
+
+        left = step()
+        next(left)
+        left.close()
+    (found,) = query(duckdb_settings, "select status, error from ops.etl_job_runs")
+    assert found == {"status": "failed", "error": "the run was stopped"}
 
 
 def test_project_that_cannot_be_parsed_is_the_users_to_mend(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, takewhile
@@ -19,9 +20,10 @@ from ingest.clock import utc_now
 from ingest.door import ingest_paths
 from ingest.settings import Settings
 from ingest.simulator import simulate
-from ingest.warehouse import open_warehouse
+from ingest.warehouse import RUN_LOCK, open_warehouse
 from orchestration import jobs, ledger
 from orchestration.dbt_project import PROJECT_DIR
+from orchestration.dead_runs import is_going_on
 from orchestration.jobs import NEEDS, Need
 from tests.command_line import held
 from tests.test_laws import World
@@ -163,6 +165,58 @@ def test_tick_during_a_run_asks_for_nothing(duckdb_settings: Settings, name: str
     load(duckdb_settings, 23, 24)
     assert "a run is going on" in tick(duckdb_settings, name, SUNDAY, running=True).skip_message
     assert isinstance(tick(duckdb_settings, name, SUNDAY), dg.RunRequest)
+
+
+@contextmanager
+def lock_of_runs_held(settings: Settings) -> Iterator[None]:
+    """Have somebody else hold what a run holds."""
+    if settings.target == "duckdb":
+        with held(settings):
+            yield
+        return
+    with open_warehouse(settings) as other:
+        other.value("select pg_advisory_lock(?)", [RUN_LOCK])
+        yield
+
+
+def begun(settings: Settings, instance: dg.DagsterInstance) -> str:
+    """Begin a run in Dagster and in the ledger; return its id in Dagster."""
+    run = instance.create_run_for_job(other_job, status=dg.DagsterRunStatus.STARTED)
+    with open_warehouse(settings) as warehouse:
+        plan = ledger.plan_run(warehouse)
+        assert plan is not None
+        ledger.start_run(warehouse, plan, run.run_id)
+    return run.run_id
+
+
+def test_a_run_whose_process_is_gone_is_closed_and_delays_nothing(settings: Settings) -> None:
+    load(settings, 23, 24)
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_id = begun(settings, instance)
+        with lock_of_runs_held(settings):
+            assert is_going_on(instance, settings)
+        assert not instance.get_run_by_id(run_id).is_finished
+        assert not is_going_on(instance, settings)
+        assert instance.get_run_by_id(run_id).is_failure
+        # Its own words are in the log that the web page shows.
+        events = instance.all_logs(run_id)
+        assert any("ended without a word" in event.message for event in events)
+
+
+def test_a_run_that_the_ledger_buried_is_closed_when_it_had_time_for_its_last_word(
+    duckdb_settings: Settings,
+) -> None:
+    load(duckdb_settings, 23, 24)
+    with dg.DagsterInstance.ephemeral() as instance:
+        begun(duckdb_settings, instance)
+        with open_warehouse(duckdb_settings) as warehouse:
+            ledger.bury_runs(warehouse)
+        assert is_going_on(instance, duckdb_settings)
+        with open_warehouse(duckdb_settings) as warehouse:
+            warehouse.execute(
+                "update ops.etl_job_runs set finished_at = finished_at - interval 3 minute"
+            )
+        assert not is_going_on(instance, duckdb_settings)
 
 
 def test_tick_leaves_a_warehouse_in_use_alone(duckdb_settings: Settings) -> None:
