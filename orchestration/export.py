@@ -6,6 +6,7 @@ role sees is said by ``orchestration.access.matrix``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -64,10 +65,9 @@ def export_relation(
     """
     if format not in FORMATS:
         raise UserError(f"--format is {format!r}; use one of {', '.join(FORMATS)}")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent} is no folder; make it first")
+    file = _file_behind(out)
     name = relation.removeprefix("marts.")
-    waiting = out.with_name(f".{out.name}.new")
+    waiting = file.with_name(f".{file.name}.new")
     if subject is not None and role is None:
         raise UserError("--subject says whose rows a role sees; name the role with --as")
     if role is not None:
@@ -77,18 +77,39 @@ def export_relation(
         columns = connection.execute(f"describe select * from {table}").fetchall()
         selected = ", ".join(_expression(c[0], str(c[1]), format) for c in columns)
         try:
-            rows = connection.execute(
-                f"copy (select {selected} from {table}) to {literal(str(waiting.absolute()))} "
-                f"({_options(format, out)})"
-            ).fetchone()
-            waiting.replace(out)
+            # What keeps a file from being made DuckDB would tell in words of its own.
+            waiting.touch()
+            try:
+                rows = connection.execute(
+                    f"copy (select {selected} from {table}) to {literal(str(waiting.absolute()))} "
+                    f"({_options(format, out)})"
+                ).fetchone()
+                count = int(rows[0]) if rows else 0
+                # Before the file has its name: an erasure must be able to tell of every export.
+                note_export(settings, name, rows=count, path=file, role=role)
+                waiting.replace(file)
+            finally:
+                waiting.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{out} cannot be written: {error.strerror}") from None
-        finally:
-            waiting.unlink(missing_ok=True)
-    count = int(rows[0]) if rows else 0
-    note_export(settings, name, rows=count, path=out, role=role)
     return count
+
+
+def _file_behind(out: Path) -> Path:
+    """Return the file that is to be written, there or not: where ``out`` points if it is a link."""
+    if str(out) == "-":
+        raise UserError("an export is a file; give --out its path instead of -")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; give --out the path of a file")
+    # A device or a pipe would be replaced by a file.
+    if out.exists() and not out.is_file():
+        raise UserError(f"{out} is no regular file; give --out the path of a file")
+    file = Path(os.path.realpath(out)) if out.is_symlink() else out
+    if file.is_symlink():
+        raise UserError(f"{out} is a link that leads back to itself; give --out another path")
+    if not file.parent.is_dir():
+        raise UserError(f"{file.parent} is no folder; make it first")
+    return file
 
 
 def _seen_by(settings: Settings, name: str, role: str, subject: str | None) -> Rows:

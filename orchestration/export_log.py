@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ingest.clock import utc_now
+from ingest.errors import UserError
 from ingest.settings import Settings
 from orchestration.erasure.rules import holds_persons
 
@@ -32,7 +33,12 @@ class Export:
 def note_export(
     settings: Settings, relation: str, *, rows: int, path: Path, role: str | None = None
 ) -> None:
-    """Write down that a relation went into a file, as the role that it was made for."""
+    """Write down that a relation went into a file, as the role that it was made for.
+
+    Raises:
+        UserError: the list cannot be written.
+
+    """
     line = json.dumps(
         {
             "exported_at": utc_now().isoformat(),
@@ -42,12 +48,18 @@ def note_export(
             "path": str(path.absolute()),
         }
     )
-    settings.home.mkdir(parents=True, exist_ok=True)
-    handle = os.open(settings.home / EXPORTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, line.encode() + b"\n")
-    finally:
-        os.close(handle)
+        settings.home.mkdir(parents=True, exist_ok=True)
+        handle = os.open(settings.home / EXPORTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(handle, line.encode() + b"\n")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UserError(
+            f"nothing was exported, since it cannot be noted in {settings.home / EXPORTS}: "
+            f"{error.strerror}; export as someone who may write to TIDEMARK_HOME"
+        ) from None
 
 
 def exports_of_persons(settings: Settings) -> list[Export]:

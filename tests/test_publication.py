@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import stat
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -506,6 +508,58 @@ def test_export_reads_what_readers_read(settings: Settings, tmp_path: Path) -> N
     with pytest.raises(UserError, match="there is no relation 'raw'; there are daily_users"):
         export_relation(settings, "raw", format="csv", out=tmp_path / "x.csv")
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_export_writes_a_file_and_nothing_else(duckdb_settings: Settings, tmp_path: Path) -> None:
+    from orchestration.export import export_relation
+
+    load(duckdb_settings, 3)
+    run_below_job(duckdb_settings)
+
+    def export(out: Path) -> int:
+        return export_relation(duckdb_settings, "daily_users", format="csv", out=out)
+
+    pipe, link, ring = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "ring"
+    os.mkfifo(pipe)
+    (tmp_path / "to_pipe").symlink_to(pipe)
+    (tmp_path / "to_nowhere").symlink_to(tmp_path / "nowhere" / "x.csv")
+    ring.symlink_to(ring)
+    for out, words in (
+        (pipe, "is no regular file; give --out the path of a file"),
+        (tmp_path / "to_pipe", "is no regular file"),
+        (tmp_path / "to_nowhere", "nowhere is no folder; make it first"),
+        (ring, "leads back to itself"),
+        (tmp_path, "is a folder; give --out the path of a file"),
+        (Path(), "is a folder"),
+        (Path("/"), "is a folder"),
+        (Path("-"), "give --out its path instead of -"),
+        (tmp_path / ("x" * 252), "cannot be written: File name too long"),
+    ):
+        with pytest.raises(UserError, match=words):
+            export(out)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert len(list(tmp_path.glob("*"))) == 5
+    # A link stays one, whether its file is there already or not.
+    link.symlink_to("real.csv")
+    for _ in range(2):
+        assert export(link) == 1
+        assert link.is_symlink()
+        assert (tmp_path / "real.csv").read_text().startswith("metric_date,users")
+        (tmp_path / "real.csv").write_text("older")
+
+
+def test_what_cannot_be_noted_is_not_exported(duckdb_settings: Settings, tmp_path: Path) -> None:
+    from orchestration.export import export_relation
+
+    load(duckdb_settings, 3)
+    run_below_job(duckdb_settings)
+    (duckdb_settings.home / "exports.ndjson").mkdir()
+    (tmp_path / "old.csv").write_text("older")
+    for name in ("new.csv", "old.csv"):
+        with pytest.raises(UserError, match=r"nothing was exported.*may write to TIDEMARK_HOME"):
+            export_relation(duckdb_settings, "daily_users", format="csv", out=tmp_path / name)
+    assert [path.name for path in tmp_path.glob("*.csv*")] == ["old.csv"]
+    assert (tmp_path / "old.csv").read_text() == "older"
 
 
 def test_cells_that_a_spreadsheet_would_run_are_neutralised(
