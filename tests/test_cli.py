@@ -307,6 +307,55 @@ def test_interrupt_of_a_run_ends_with_130_and_one_line(
     assert runs.run(duckdb_settings).status == "succeeded"
 
 
+#: The program as pyproject.toml names it, stopped for a while where it looks for a module.
+START = """
+import importlib, sys, time, tomllib
+from pathlib import Path
+project, place, ignored, *words = sys.argv[1:]
+if ignored == "ignored":
+    import signal
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+script = tomllib.loads(Path(project).read_text())["project"]["scripts"]["tidemark"]
+module, name = script.split(":")
+
+class Looked:
+    def find_spec(self, name, *_):
+        if name == place:
+            print("here", flush=True)
+            time.sleep(2 if ignored == "ignored" else 30)
+
+sys.meta_path.insert(0, Looked())
+sys.argv = ["tidemark", *words]
+getattr(importlib.import_module(module), name)()
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "ignored", "code", "said"),
+    [
+        ("orchestration.cli.main", "", 130, "tidemark: stopped; nothing half-done was kept\n"),
+        ("typer", "", 130, "tidemark: stopped; nothing half-done was kept\n"),
+        ("ingest.settings", "", 130, "tidemark: stopped; nothing half-done was kept\n"),
+        ("orchestration.outages", "", 130, "tidemark: stopped; nothing half-done was kept\n"),
+        ("orchestration.cli.main", "ignored", 0, ""),
+    ],
+)
+def test_interrupt_while_the_command_line_is_imported(
+    duckdb_settings: Settings, place: str, ignored: str, code: int, said: str
+) -> None:
+    project = str(PROJECT_DIR.parent / "pyproject.toml")
+    child = subprocess.Popen(
+        [sys.executable, "-c", START, project, place, ignored, "--help"],
+        env=environment(duckdb_settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "here\n"
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert (child.returncode, errors) == (code, said)
+
+
 def test_dbt_passes_through_with_the_environment(duckdb_settings: Settings, project: Path) -> None:
     load(duckdb_settings, 3)
     result = tidemark(duckdb_settings, "dbt", "ls", "--resource-type", "model", "--quiet")

@@ -20,6 +20,7 @@ from ingest.warehouse import WarehouseBusy, WarehouseError
 from orchestration.cli import access, alerts, backtest, contracts, identity, ingest
 from orchestration.cli.console import Console
 from orchestration.cli.dbt import dbt
+from orchestration.cli.entry import INTERRUPTED, STOPPED
 from orchestration.cli.erasure import erase
 from orchestration.cli.keys import keys
 from orchestration.cli.options import AsJson, Quiet, read_date, read_size
@@ -49,9 +50,6 @@ app.command(
     add_help_option=False,
 )(dbt)
 
-
-#: Exit code after Ctrl-C, as shells have it.
-INTERRUPTED = 130
 
 DEMO_DAYS = 90
 MAX_DAYS = 36_600
@@ -352,7 +350,7 @@ def main() -> None:
         _complain(_in_a_line(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _complain("stopped; nothing half-done was kept")
+        _complain(STOPPED)
         code = INTERRUPTED
     except (UserError, SettingsError, ContractError, WarehouseBusy, WarehouseError) as error:
         _complain(explained(" ".join(str(error).split())))
