@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -181,6 +182,47 @@ def test_loading_a_file_does_not_wait_for_heavy_libraries(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("contracts list", 0),
+        ("contracts list --json", 0),
+        ("quarantine list --json", 0),
+        ("--help", 0),
+        ("contracts export --help", 0),
+        ("contracts show nothing", 1),
+    ],
+)
+def test_who_reads_no_further_has_seen_enough(
+    duckdb_settings: Settings, arguments: str, code: int
+) -> None:
+    open_warehouse(duckdb_settings).close()
+    gone, pipe = os.pipe()
+    os.close(gone)
+    for errors in (subprocess.PIPE, subprocess.STDOUT):
+        result = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments.split()], env=environment(duckdb_settings),
+            stdout=pipe, stderr=errors, text=True,
+        )  # fmt: skip
+        assert result.returncode == code, result.stderr
+        assert (result.stderr or "").count("\n") == (code and errors == subprocess.PIPE)
+    os.close(pipe)
+
+
+@pytest.mark.parametrize("arguments", ["contracts list", "status --json"])
+def test_output_that_has_no_room_is_one_line(
+    duckdb_settings: Settings, tmp_path: Path, arguments: str
+) -> None:
+    open_warehouse(duckdb_settings).close()
+    with (tmp_path / "out").open("wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-c", MAIN, *arguments.split()],
+            env=environment(duckdb_settings), stdout=full, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        )  # fmt: skip
+    assert_one_line_error(result, "the disk is full", "make room")
 
 
 # -- the way through -----------------------------------------------------------------------------

@@ -5,7 +5,9 @@ Heavy libraries are imported inside commands: a person who loads a file must not
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -338,6 +340,20 @@ def doctor(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1."""
+    code = 0
+    # Whoever read the output and went away has seen enough.
+    with suppress(BrokenPipeError):
+        code = _run_command()
+    sys.exit(_written_out(code))
+
+
+def _run_command() -> int:
+    """Run a command and return its exit code.
+
+    Raises:
+        BrokenPipeError: nobody reads the output any more.
+
+    """
     try:
         _check_signs(sys.argv[1:])
         code = app(standalone_mode=False)
@@ -359,9 +375,12 @@ def main() -> None:
         _complain("a setting holds bytes that are no UTF-8; write it in UTF-8")
         code = 1
     except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        sys.stderr.close()
-        code = 0
+        raise
+    except SystemExit as error:
+        # What click makes of a broken pipe.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        raise
     except Exception as error:
         said = in_a_line(error)
         if said is None and isinstance(error, OSError) and error.filename is not None:
@@ -370,7 +389,7 @@ def main() -> None:
             raise
         _complain(said)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _check_signs(words: list[str]) -> None:
@@ -389,7 +408,26 @@ def _in_a_line(error: click.ClickException) -> str:
 
 def _complain(text: str) -> None:
     shown = text.encode("utf-8", "backslashreplace").decode()
-    print(f"tidemark: {shown}", file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(f"tidemark: {shown}", file=sys.stderr)
+
+
+def _written_out(code: int) -> int:
+    """Write out what waits for it, and return the exit code.
+
+    At its end the interpreter would do so, complain, and exit with a code of its own.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                _complain(in_a_line(error) or f"the output cannot be written: {error.strerror}")
+                code = 1
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    return code
 
 
 __all__ = ["Settings", "app", "main"]
