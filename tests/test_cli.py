@@ -47,6 +47,13 @@ __all__ = ["project", "short_suite", "tiny"]
         (("export", "x", "--out", "no/where/x.csv"), ("is no folder",)),
         (("ingest", "nowhere.ndjson"), ("nowhere.ndjson does not exist",)),
         (("generate", "--size", "huge", "--out", "x"), ("small, medium, large",)),
+        (("generate", "--size", "0", "--out", "x"), ("--size is '0'; use a number from 1",)),
+        (("generate", "--end", "0001-01-01", "--out", "x"), ("cannot end on 0001-01-01",)),
+        (
+            ("generate", "--late", "0.7", "--out", "x"),
+            ("--late is 0.7; give a share from 0 to 0.5",),
+        ),
+        (("generate", "--out", str(PROJECT_DIR)), ("is not empty", "choose another folder")),
         (("contracts", "show", "nothing"), ("nothing",)),
     ],
 )

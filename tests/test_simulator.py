@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pyarrow.parquet as pq
 import pytest
 
+from ingest.errors import UserError
 from ingest.registry import Field, registry
 from ingest.simulator import Simulation, engine, simulate
 from ingest.simulator.faults import CODES
@@ -402,8 +403,9 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     good = {"days": 2, "size": 500, "seed": 1, "out": tmp_path / "x"}
     for change in ({"days": 0}, {"size": 0}, {"size": "huge"}, {"late_rate": 1.5},
-                   {"out": tmp_path}):  # fmt: skip
-        with pytest.raises(ValueError, match=r"use|must|choose"):
+                   {"out": tmp_path}, {"end": date(1, 1, 1)}, {"end": date(1900, 1, 1)},
+                   {"end": date(9999, 12, 31)}):  # fmt: skip
+        with pytest.raises(UserError, match=r"use|must|choose"):
             simulate(**{**good, **change})
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

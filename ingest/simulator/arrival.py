@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ingest.errors import UserError
 from ingest.simulator import faults
 from ingest.simulator.draws import SECOND, chance
 from ingest.simulator.truth import Truth
@@ -36,7 +37,7 @@ class Rates:
         """Refuse what is no share."""
         for name, value in vars(self).items():
             if not 0 <= value <= 0.5:
-                raise ValueError(f"{name}_rate is {value}; use a share from 0 to 0.5")
+                raise UserError(f"{name}_rate is {value}; use a share from 0 to 0.5")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ingest.errors import UserError
 from ingest.registry import registry
 from ingest.simulator.advisory import Advisory
 from ingest.simulator.arrival import Arrivals, Rates
@@ -48,6 +49,8 @@ PILOT_EVENTS = 120_000
 LEAST_UNITS_SHARE = 0.3
 EVENTS_PER_PERSON = 40
 THREADS = 2
+#: Lives begin years before a period and go on after it; dates of Python end at both ends.
+EARLIEST, LATEST = date(1900, 1, 1), date(9000, 12, 31)
 _NUMBERS = {name: number for number, name in enumerate(NAMES)}
 
 
@@ -109,11 +112,11 @@ def simulate(
         progress: Called with the days done and all days.
 
     Raises:
-        ValueError: an argument makes no sense, or ``out`` holds something else.
+        UserError: an argument makes no sense, or ``out`` holds something else.
 
     """
     events = _checked_size(days, size)
-    first = start or end - timedelta(days=days - 1)
+    first = start or _first_day(end, days)
     rates = Rates(duplicate_rate, disorder_rate, late_rate, invalid_rate)
     world = _world(first, days, events, seed, timezone, personal_data_rate)
     domains = plan(world, events)
@@ -139,11 +142,19 @@ def simulate(
 def _checked_size(days: int, size: int | str) -> int:
     if isinstance(size, str):
         if not size.isdigit() and size not in SIZES:
-            raise ValueError(f"size is {size!r}; use a number or one of {', '.join(SIZES)}")
+            raise UserError(f"size is {size!r}; use a number or one of {', '.join(SIZES)}")
         size = SIZES.get(size) or int(size)
     if days < 1 or size < 1:
-        raise ValueError(f"days is {days} and size is {size}; both must be at least 1")
+        raise UserError(f"days is {days} and size is {size}; both must be at least 1")
     return size
+
+
+def _first_day(end: date, days: int) -> date:
+    if end > LATEST or (end - EARLIEST).days < days - 1:
+        raise UserError(
+            f"a period of {days} days cannot end on {end}; choose one within {EARLIEST} .. {LATEST}"
+        )
+    return end - timedelta(days=days - 1)
 
 
 def _world(
@@ -161,7 +172,7 @@ def _folders(out: Path) -> tuple[Path, Path]:
     events, truth = out / "events", out / "truth"
     if out.exists() and any(out.iterdir()):
         if not (truth / "manifest.json").is_file():
-            raise ValueError(f"{out} is not empty and holds no earlier run; choose another folder")
+            raise UserError(f"{out} is not empty and holds no earlier run; choose another folder")
         shutil.rmtree(events, ignore_errors=True)
         shutil.rmtree(truth)
     events.mkdir(parents=True)

@@ -238,8 +238,8 @@ def _simulate(
 
     events = read_size(size)
     for name, share in (("late", late), ("duplicates", duplicates), ("invalid", invalid)):
-        if not 0 <= share <= 1:
-            raise UserError(f"--{name} is {share}; give a share from 0 to 1")
+        if not 0 <= share <= 0.5:
+            raise UserError(f"--{name} is {share}; give a share from 0 to 0.5")
     optional: dict[str, Any] = {"end": end} if end else {}
     with console.working():
         made = simulate(

@@ -42,6 +42,6 @@ def read_size(text: str) -> int | str:
 
     if text in SIZES:
         return text
-    if text.isdecimal() and len(text) <= SIZE_DIGITS:
+    if text.isdecimal() and len(text) <= SIZE_DIGITS and int(text) > 0:
         return int(text)
-    raise UserError(f"--size is {text!r}; use a number or one of {', '.join(SIZES)}")
+    raise UserError(f"--size is {text!r}; use a number from 1 or one of {', '.join(SIZES)}")
