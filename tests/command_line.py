@@ -23,7 +23,7 @@ MAIN = (
     "if project:\n"
     "    from orchestration import dbt_project\n"
     "    dbt_project.PROJECT_DIR = Path(project)\n"
-    "from orchestration.cli.main import main\n"
+    "from orchestration.cli.entry import main\n"
     "sys.argv = ['tidemark', *sys.argv[1:]]\n"
     "main()\n"
 )

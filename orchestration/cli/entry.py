@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 #: Exit code after Ctrl-C, as shells have it.
 INTERRUPTED = 130
@@ -15,24 +18,49 @@ INTERRUPTED = 130
 STOPPED = "stopped; nothing half-done was kept"
 
 
+#: The process of Python's that puts away what another one left would say so after our last line.
+_SILENCE = "ignore::UserWarning:multiprocessing.resource_tracker"
+
+
 def main() -> None:
     """Import the command line and run it."""
-    # A process that was told to ignore Ctrl-C goes on ignoring it.
-    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    said = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = f"{said},{_SILENCE}" if said else _SILENCE
     try:
-        if heeded:
-            signal.signal(signal.SIGINT, _stop)
-        from orchestration.cli.main import main as command
-
-        if heeded:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with ending_at_once():
+            from orchestration.cli.main import main as command
         command()
     except KeyboardInterrupt:
-        print(f"tidemark: {STOPPED}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _stop()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            # The thread of a run may be at work, which an end in good order would wait for.
+            os._exit(INTERRUPTED)
+        raise
 
 
-def _stop(*_: object) -> None:
-    """End at once: an exception within an import may be caught, or printed and forgotten."""
-    os.write(2, f"tidemark: {STOPPED}\n".encode())
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Have Ctrl-C end the process at once, where that is as harmless as a kill.
+
+    For blocks that an exception would not end: within an import, or in a callback of a library, it
+    may be caught, or printed and forgotten. A process that was told to ignore Ctrl-C goes on
+    ignoring it.
+    """
+    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # Tests run the command within their own process, and not always on its main thread.
+    if not heeded or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stop(*_: object) -> NoReturn:
+    # On a terminal a line of progress may stand there.
+    cleared = "\r\x1b[K" if os.isatty(2) else ""
+    os.write(2, f"{cleared}tidemark: {STOPPED}\n".encode())
     os._exit(INTERRUPTED)

@@ -22,7 +22,7 @@ from ingest.warehouse import WarehouseBusy, WarehouseError
 from orchestration.cli import access, alerts, backtest, contracts, identity, ingest
 from orchestration.cli.console import Console
 from orchestration.cli.dbt import dbt
-from orchestration.cli.entry import INTERRUPTED, STOPPED
+from orchestration.cli.entry import INTERRUPTED, STOPPED, ending_at_once
 from orchestration.cli.erasure import erase
 from orchestration.cli.keys import keys
 from orchestration.cli.options import AsJson, Quiet, read_date, read_size
@@ -73,7 +73,7 @@ def run(
     from orchestration.summary import run_lines
 
     settings, console = load_settings(), Console(quiet=quiet)
-    with console.working() as notify:
+    with ending_at_once(), console.working() as notify:
         summary = runs.run(
             settings,
             start=read_date(start, "--start"),
@@ -289,7 +289,7 @@ def demo(
         f"{duplicates:,} duplicates, {rejected:,} rejected into quarantine"
     )
     console.line("3  run")
-    with console.working() as notify:
+    with ending_at_once(), console.working() as notify:
         summary = runs.run(
             settings, notify=notify, on_step=console.step, on_progress=console.progress
         )
