@@ -21,6 +21,11 @@ from ingest.validation import REASON_CODES
 from ingest.warehouse import Warehouse, open_warehouse
 
 
+#: Reasons that lie in the bytes of a line. What is kept of it are other bytes: an event made of them
+#: would not be what was sent. No contract can mend them either; the producer sends the line again.
+OF_BYTES = ("malformed_json", "too_large", "too_deep", "invalid_utf8", "nul_byte")
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which rejected inputs are meant; nothing given means all that are not resolved."""
@@ -139,7 +144,8 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
     """Put rejections through the door again, as a load of their own, in one transaction.
 
     Those that pass now are resolved (known event ids as duplicates); the others keep their place
-    with the reason of today. A replay is a new receipt.
+    with the reason of today, those whose reason lies in their bytes as they are. A replay is a new
+    receipt.
 
     Raises:
         UserError: one of the numbers is not open; then nothing is replayed.
@@ -155,17 +161,24 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
     warehouse = loader.warehouse
     _insist_on_numbers(warehouse, selection)
     condition, values = selection.condition()
+    of_bytes = f"reason_code in ({', '.join('?' * len(OF_BYTES))})"
     rows = warehouse.execute(
         f"select rejection_id, payload from ops.rejected_events where {condition} "
-        "and payload is not null and payload <> '' "
+        f"and not {of_bytes} and payload is not null and payload <> '' "
         # Of a foreign document only a skeleton is kept; it is no event and stays what it is.
         "and (event_name is not null or load_id not in (select load_id from ops.loads "
         f"where source in ({', '.join('?' * len(ADAPTERS))}))) order by rejection_id",
-        [*values, *ADAPTERS],
+        [*values, *OF_BYTES, *ADAPTERS],
     )
     source = Source(loader.next_load_id(), "quarantine", "quarantine", "", iter(()))
     started = utc_now()
-    tally, still_rejected = source.tally, 0
+    tally = source.tally
+    still_rejected = int(
+        warehouse.value(
+            f"select count(*) from ops.rejected_events where {condition} and {of_bytes}",
+            [*values, *OF_BYTES],
+        )
+    )
     for block in _blocks(rows):
         numbers = set(block.lines.column(0).to_pylist())
         batch = loader.engine.type_block(block, load_id=source.load_id, received_at=started)

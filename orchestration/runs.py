@@ -114,6 +114,8 @@ def _check_end(settings: Settings, plan: RunPlan) -> None:
 
 
 def _nothing_to_run(session: RunSession, began: float) -> RunSummary:
+    # What is wrong with reference data is said now, not on the day that new events come.
+    DbtProject(session.settings).ensure_manifest()
     if not gate.unpublished(session.warehouse):
         newest = gate.newest_publication(session.warehouse)
         return RunSummary("nothing", time.monotonic() - began, publication=newest)

@@ -203,6 +203,26 @@ def test_two_loads_at_once_give_the_events_of_one(settings: Settings, tmp_path: 
     assert [int(value) for value in rows[0].values()] == [3000, 9000, 4, 4]
 
 
+def test_replay_makes_no_event_of_bytes_that_were_not_sent(
+    settings: Settings, tmp_path: Path
+) -> None:
+    good = line(event_id=ID, user_id="someone")
+    bad = {
+        "nul_byte": good.replace(b"someone", b"some\\u0000one"),
+        "invalid_utf8": good.replace(b"someone", b"some\xffone"),
+        "too_large": good + b" " * 262_200,
+        "malformed_json": good.replace(b"{", b'{"entity_id": "another", ', 1),
+    }
+    load(settings, tmp_path / "a.ndjson", b"\n".join(bad.values()))
+    reasons = "select reason_code, detail, payload from ops.rejected_events order by line_number"
+    before = query(settings, reasons)
+    assert [row["reason_code"] for row in before] == list(bad)
+    result = replay(settings, Selection())
+    assert (result.accepted, result.duplicates, result.still_rejected) == (0, 0, len(bad))
+    assert query(settings, reasons) == before
+    assert query(settings, "select count(*) as n from raw.events") == [{"n": 0}]
+
+
 def test_quarantine_list_show_replay_discard(settings: Settings, tmp_path: Path) -> None:
     bad = [
         line(event_id=ID, user_id="+919876543210", amount_cents="7"),

@@ -342,6 +342,17 @@ def test_seeds_of_the_user_replace_ours(
     ]
 
 
+def test_seeds_that_do_not_fit_are_refused_when_nothing_is_stale(
+    duckdb_settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    load(duckdb_settings, 3)
+    assert run_below_job(duckdb_settings).status == "succeeded"
+    (tmp_path / "levels.csv").write_text("tier,weight\n")
+    with pytest.raises(UserError, match="there is no seed levels"):
+        runs.run(replace(duckdb_settings, seeds=tmp_path))
+    assert runs.run(duckdb_settings).status == "nothing"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
