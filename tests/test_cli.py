@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,47 @@ def test_what_could_not_be_read_is_said_and_the_rest_loaded(
     assert failed.startswith("tidemark: bad.parquet: it is no sound Parquet file")
     nothing = tidemark(duckdb_settings, "ingest", str(tmp_path / "empty"))
     assert (nothing.returncode, nothing.stderr) == (0, empty + "\n")
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Take away the right to read a file or folder, from root too."""
+    closed: set[Path] = set()
+
+    def guard(module: Any, name: str, answer: Any = None) -> None:
+        real = getattr(module, name)
+
+        def guarded(path: Any = ".", *arguments: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and closed & {Path(path), *Path(path).parents}:
+                if answer is not None:
+                    return answer
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(module, name, guarded)
+
+    guard(os, "access", answer=False)
+    guard(os, "scandir")
+    guard(Path, "open")
+    yield closed.add
+    closed.clear()
+
+
+def test_what_may_not_be_read_is_said_and_the_rest_loaded(
+    duckdb_settings: Settings, tmp_path: Path, unreadable: Callable[[Path], None]
+) -> None:
+    for name in ("closed.ndjson", "open.ndjson"):
+        (tmp_path / name).write_bytes(line() + b"\n")
+    unreadable(tmp_path / "closed.ndjson")
+    words = [str(tmp_path / name) for name in ("closed.ndjson", "open.ndjson")]
+    result = tidemark(duckdb_settings, "ingest", *words)
+    assert result.stderr == "tidemark: closed.ndjson cannot be read: Permission denied\n"
+    assert result.returncode == 1
+    assert "open.ndjson: read 1, accepted 1" in result.stdout
+    unreadable(tmp_path / "map.yml")
+    (tmp_path / "map.yml").touch()
+    result = tidemark(duckdb_settings, "ingest", words[1], "--map", str(tmp_path / "map.yml"))
+    assert_one_line_error(result, "map.yml", "Permission denied")
 
 
 def test_strict_says_each_time_that_lines_were_rejected(

@@ -38,10 +38,17 @@ MAPPING_BYTES = 1 << 20
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders, or - for standard input.")],
+    # What cannot be read is said by the door, which loads the others.
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Files, folders, or - for standard input.", readable=False),
+    ],
     adapter: Annotated[str | None, typer.Option("--as", help="A foreign format by name.")] = None,
     map_file: Annotated[
-        Path | None, typer.Option("--map", help="CSV columns to envelope fields (YAML or JSON).")
+        Path | None,
+        typer.Option(
+            "--map", help="CSV columns to envelope fields (YAML or JSON).", readable=False
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 2 when lines were rejected.")
