@@ -46,44 +46,73 @@ def find_files(
 
     Folders are searched for names that end like event files (``.gz`` too); links that lead out
     of a folder are not followed. ``notify`` gets a line for each folder without event files,
-    ``on_missing`` one for each path that is no file or folder, if that is no reason to stop.
+    ``on_missing`` one for each path that is no file or folder, and for each folder that may not be
+    read, if that is no reason to stop.
 
     Raises:
-        UserError: a path does not exist, and there is no ``on_missing``.
+        UserError: a path does not exist or may not be read, and there is no ``on_missing``.
 
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            entries = _event_files(path)
-            if not entries and notify:
-                names = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-                notify(f"no event files in {path} (names that end in {names}, .gz too)")
-            found.extend(entries)
-            continue
-        if path.is_file():
-            found.append(path)
-            continue
-        if path.exists():
-            missing = f"{path} is no file or folder; to read a pipe, give - and redirect it"
-        else:
-            missing = f"{path} does not exist; give files, folders, or - for standard input"
-        if on_missing is None:
-            raise UserError(missing)
-        on_missing(missing)
+        try:
+            if path.is_dir():
+                entries, unread = _event_files(path)
+                for error in unread:
+                    _say_missing(_unreadable(error.filename, error), on_missing)
+                if not entries and not unread and notify:
+                    names = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+                    notify(f"no event files in {path} (names that end in {names}, .gz too)")
+                found.extend(entries)
+                continue
+            if path.is_file():
+                found.append(path)
+                continue
+            if path.exists():
+                missing = f"{path} is no file or folder; to read a pipe, give - and redirect it"
+            else:
+                missing = f"{path} does not exist; give files, folders, or - for standard input"
+        except OSError as error:
+            # It stands in a folder that may not be looked into.
+            missing = _unreadable(path, error)
+        _say_missing(missing, on_missing)
     return found
 
 
-def _event_files(folder: Path) -> list[Path]:
+def _say_missing(text: str, on_missing: Callable[[str], None] | None) -> None:
+    if on_missing is None:
+        raise UserError(text)
+    on_missing(text)
+
+
+def _unreadable(path: Path | str, error: OSError) -> str:
+    return f"{path} cannot be read: {error.strerror or error}"
+
+
+def _event_files(folder: Path) -> tuple[list[Path], list[OSError]]:
+    """Return the event files of a folder, and why folders in it may not be read."""
     root = folder.resolve()
-    return [
+    unread: list[OSError] = []
+    # Unlike Path.rglob it says which folders it had to leave out.
+    walked = os.walk(folder, onerror=unread.append)
+    entries = sorted(Path(parent, name) for parent, _, names in walked for name in names)
+    found = [
         entry
-        for entry in sorted(folder.rglob("*"))
-        if entry.is_file()
-        and not entry.name.startswith(".")
+        for entry in entries
+        if not entry.name.startswith(".")
         and entry.name.lower().removesuffix(".gz").endswith(SUFFIXES)
+        and _is_file(entry)
         and entry.resolve().is_relative_to(root)
     ]
+    return found, sorted(unread, key=lambda error: str(error.filename))
+
+
+def _is_file(entry: Path) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        # In a folder whose names may be listed and no more: opening it says so.
+        return True
 
 
 def spool_standard_input(spool: Path, mapping: dict[str, str] | None) -> Path:
@@ -169,10 +198,11 @@ def ingest_paths(
     ``mapping`` renames CSV columns; ``adapter`` names the foreign format that the files are of;
     ``notify`` gets a line when there is something to wait for, and for a folder without event
     files; ``on_result`` is called after each file; ``on_missing`` gets a line for each path that
-    is no file or folder, and the others are loaded.
+    is no file or folder or may not be read, and the others are loaded.
 
     Raises:
-        UserError: a path does not exist and there is no ``on_missing``, or no such format.
+        UserError: a path does not exist or may not be read and there is no ``on_missing``, or
+            there is no such format.
         WarehouseBusy: another process did not let go of the warehouse.
 
     """

@@ -19,6 +19,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from ingest.door import find_files
+from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, duckdb_connection, open_warehouse
 from ingest.yaml_files import read_yaml
@@ -128,7 +130,8 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Non
         real = getattr(module, name)
 
         def guarded(path: Any = ".", *arguments: Any, **options: Any) -> Any:
-            if not isinstance(path, int) and closed & {Path(path), *Path(path).parents}:
+            given = Path() if isinstance(path, int) else Path(path)
+            if closed & {*given.parents} or (name != "stat" and given in closed):
                 if answer is not None:
                     return answer
                 raise PermissionError(13, "Permission denied", str(path))
@@ -138,6 +141,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Non
 
     guard(os, "access", answer=False)
     guard(os, "scandir")
+    guard(Path, "stat")
     guard(Path, "open")
     yield closed.add
     closed.clear()
@@ -158,6 +162,30 @@ def test_what_may_not_be_read_is_said_and_the_rest_loaded(
     (tmp_path / "map.yml").touch()
     result = tidemark(duckdb_settings, "ingest", words[1], "--map", str(tmp_path / "map.yml"))
     assert_one_line_error(result, "map.yml", "Permission denied")
+
+
+def test_folders_that_may_not_be_read_are_said_and_the_rest_loaded(
+    duckdb_settings: Settings, tmp_path: Path, unreadable: Callable[[Path], None]
+) -> None:
+    """In a folder or by name; a folder of which nothing could be seen is not called empty."""
+    folder = tmp_path / "in"
+    for name in ("closed", "open"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / f"{name}.ndjson").write_bytes(line() + b"\n")
+    unreadable(folder / "closed")
+    result = tidemark(duckdb_settings, "ingest", str(folder))
+    said = f"tidemark: {folder / 'closed'} cannot be read: Permission denied\n"
+    assert (result.returncode, result.stderr) == (1, said)
+    assert "open.ndjson: read 1, accepted 1" in result.stdout
+    within = folder / "closed" / "closed.ndjson"
+    result = tidemark(
+        duckdb_settings, "ingest", str(folder / "closed"), str(within), str(folder / "open")
+    )
+    said += f"tidemark: {within} cannot be read: Permission denied\n"
+    assert (result.returncode, result.stderr) == (1, said)
+    assert "open.ndjson: read 1" in result.stdout
+    with pytest.raises(UserError, match="closed cannot be read: Permission denied"):
+        find_files([folder])
 
 
 def test_strict_says_each_time_that_lines_were_rejected(
