@@ -188,6 +188,16 @@ def test_folders_that_may_not_be_read_are_said_and_the_rest_loaded(
         find_files([folder])
 
 
+def test_an_empty_path_is_not_the_folder_one_is_in(
+    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here.ndjson").write_bytes(line() + b"\n")
+    monkeypatch.chdir(tmp_path)
+    for words in (("",), ("here.ndjson", "")):
+        assert_one_line_error(tidemark(duckdb_settings, "ingest", *words), "a path is empty")
+    assert "here.ndjson: read 1, accepted 1" in tidemark(duckdb_settings, "ingest", ".").stdout
+
+
 def test_strict_says_each_time_that_lines_were_rejected(
     duckdb_settings: Settings, tmp_path: Path
 ) -> None:

@@ -38,11 +38,9 @@ MAPPING_BYTES = 1 << 20
 
 
 def ingest(
-    # What cannot be read is said by the door, which loads the others.
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Files, folders, or - for standard input.", readable=False),
-    ],
+    # As text: a path would no longer tell an empty word from the folder one is in, and would be
+    # refused here where the door says that it cannot be read, and loads the others.
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, or - for standard input.")],
     adapter: Annotated[str | None, typer.Option("--as", help="A foreign format by name.")] = None,
     map_file: Annotated[
         Path | None,
@@ -57,7 +55,10 @@ def ingest(
 ) -> None:
     """Load events: NDJSON (.gz too), CSV or Parquet; rejected lines go to the quarantine."""
     from ingest.door import LoadResult, ingest_paths
+    from ingest.errors import UserError
 
+    if "" in paths:
+        raise UserError("a path is empty (a variable that is not set?); give . for this folder")
     console = Console(quiet=quiet)
     missing: list[str] = []
 
@@ -82,8 +83,8 @@ def ingest(
     mapping = _mapping(map_file) if map_file else None
     with console.working() as notify:
         results = ingest_paths(
-            paths, settings=load_settings(), adapter=adapter, mapping=mapping, notify=notify,
-            on_result=told, on_missing=lacks,
+            [Path(path) for path in paths], settings=load_settings(), adapter=adapter,
+            mapping=mapping, notify=notify, on_result=told, on_missing=lacks,
         )  # fmt: skip
         if results:
             _finish_erasures(notify)
