@@ -209,9 +209,15 @@ def ingest_paths(
     foreign = None if adapter is None else adapter_named(adapter)
     spool = settings.home / "spool"
     clean_spool(spool)
-    piped = [spool_standard_input(spool, mapping) for path in paths if path == STANDARD_INPUT]
+    named = [path for path in paths if path != STANDARD_INPUT]
+    piped = []
+    # Once, however often it is named: the second time nothing would be left of it.
+    if len(named) < len(paths):
+        if sys.stdin is None:
+            _say_missing("standard input is closed; pipe or redirect events into it", on_missing)
+        else:
+            piped.append(spool_standard_input(spool, mapping))
     try:
-        named = [path for path in paths if path != STANDARD_INPUT]
         files = [*piped, *find_files(named, notify=notify, on_missing=on_missing)]
         if not files:
             return []

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ingest.errors import UserError
 from ingest.settings import Settings
 from tests.events import event, line, load, query
 
@@ -368,3 +369,23 @@ def test_standard_input(
         assert result.file_name.startswith("standard-input")
         assert not list((duckdb_settings.home / "spool").iterdir())
     assert query(duckdb_settings, "select count(*) as n from raw.events") == [{"n": 1}]
+
+
+def test_standard_input_is_read_once_and_may_be_closed(
+    duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest.door import ingest_paths
+
+    piped = Path("-")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(line())))
+    (result,) = ingest_paths([piped, piped], settings=duckdb_settings)
+    assert result.accepted == 1
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match="standard input is closed"):
+        ingest_paths([piped], settings=duckdb_settings)
+    (tmp_path / "f.ndjson").write_bytes(line())
+    said: list[str] = []
+    (result,) = ingest_paths(
+        [piped, tmp_path / "f.ndjson"], settings=duckdb_settings, on_missing=said.append
+    )
+    assert (result.accepted, len(said)) == (1, 1)
