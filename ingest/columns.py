@@ -5,8 +5,11 @@ Belongs here: what CSV and Parquet have in common. How cells are read is the mat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ingest.errors import UserError
+from ingest.registry import Registry
 from ingest.shape import GROUPS, is_absent, snake_case
 
 
@@ -15,6 +18,45 @@ def group_and_field(column: str) -> tuple[str, str] | None:
     group, _, name = column.partition(".")
     group = snake_case(group)
     return (group, name) if group in GROUPS and name else None
+
+
+def envelope_field(column: str, registry: Registry) -> str | None:
+    """Return the field of the envelope that a column names, in any of its spellings, or None."""
+    name = snake_case(column)
+    aliases = {spec.alias: field for field, spec in registry.envelope.items() if spec.alias}
+    name = aliases.get(name, name)
+    return name if name in registry.envelope else None
+
+
+def check_mapping(mapping: Mapping[str, str], registry: Registry) -> None:
+    """See that whatever a map of columns names is a field of events, or may be one.
+
+    Under any other name the values would be kept as unknown, and a second load with a map that is
+    right would find nothing but duplicates. Which properties there are depends on the event.
+
+    Raises:
+        UserError: a target is no field; the message names it.
+
+    """
+    others = {
+        name
+        for aliases in registry.domain_aliases.values()
+        for spellings in aliases.values()
+        for name in spellings
+    }
+    for column, target in mapping.items():
+        name = snake_case(target)
+        if (
+            group_and_field(target) is not None
+            or name in GROUPS
+            or name in others
+            or envelope_field(target, registry) is not None
+        ):
+            continue
+        raise UserError(
+            f"--map sends column {column[:100]!r} to {target[:100]!r}, which is no field of events;"
+            " name one of the envelope, properties.NAME or context.NAME"
+        )
 
 
 def put_together(event: dict[str, Any], dotted: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def csv_blocks(
     """Yield the rows of a CSV file as lines of JSON; ``mapping`` renames its columns.
 
     Raises:
-        UnreadableFile: the header is no CSV.
+        UnreadableFile: the header is no CSV, or has no column of a name that is to be replaced.
         EOFError: the bytes end early; the rows before the cut have been yielded.
 
     """
@@ -135,7 +135,11 @@ def csv_blocks(
         raise UnreadableFile(f"its header is {problem}")
     if len(feed.taken[0]) > MAX_LINE_BYTES:
         raise UnreadableFile(f"its header has more than {MAX_LINE_BYTES} characters")
-    names = [mapping.get(name.strip(), name.strip()) for name in header]
+    given = [name.strip() for name in header]
+    renamed = {name.strip(): target for name, target in mapping.items()}
+    if lacking := sorted(renamed.keys() - set(given)):
+        raise UnreadableFile(f"its header has no column {lacking[0][:100]!r}, which --map names")
+    names = [renamed.get(name, name) for name in given]
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise UnreadableFile(f"its header names {twice[0][:100]!r} twice")

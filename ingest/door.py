@@ -15,12 +15,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ingest.adapters import Adapter, adapter_named
+from ingest.columns import check_mapping
 from ingest.contract_versions import register_versions
 from ingest.errors import UserError
 from ingest.loader import Loader, LoadResult
 from ingest.redate import ensure_timezone
+from ingest.registry import registry
 from ingest.settings import Settings
 from ingest.shape import snake_case
+from ingest.source_files import file_format
 from ingest.tombstones import take_over
 from ingest.warehouse import open_warehouse
 
@@ -201,12 +204,16 @@ def ingest_paths(
     is no file or folder or may not be read, and the others are loaded.
 
     Raises:
-        UserError: a path does not exist or may not be read and there is no ``on_missing``, or
-            there is no such format.
+        UserError: a path does not exist or may not be read and there is no ``on_missing``,
+            there is no such format, or the mapping cannot be meant for these files.
         WarehouseBusy: another process did not let go of the warehouse.
 
     """
     foreign = None if adapter is None else adapter_named(adapter)
+    if mapping:
+        if foreign is not None:
+            raise UserError("--map names columns of CSV, and --as reads JSON; give one of them")
+        check_mapping(mapping, registry())
     spool = settings.home / "spool"
     clean_spool(spool)
     named = [path for path in paths if path != STANDARD_INPUT]
@@ -221,9 +228,22 @@ def ingest_paths(
         files = [*piped, *find_files(named, notify=notify, on_missing=on_missing)]
         if not files:
             return []
+        if mapping and not any(map(_may_be_csv, files)):
+            raise UserError(
+                f"--map names columns of CSV, and {files[0].name} is none"
+                f"{', nor any other file' if len(files) > 1 else ''}; leave out --map"
+            )
         return _load_all(files, settings, mapping or {}, foreign, notify, on_result)
     finally:
         shutil.rmtree(spool / str(os.getpid()), ignore_errors=True)
+
+
+def _may_be_csv(path: Path) -> bool:
+    try:
+        return file_format(path) == "csv"
+    except OSError:
+        # That it cannot be read is said when it is loaded.
+        return True
 
 
 def _load_all(

@@ -198,6 +198,13 @@ def test_an_empty_path_is_not_the_folder_one_is_in(
     assert "here.ndjson: read 1, accepted 1" in tidemark(duckdb_settings, "ingest", ".").stdout
 
 
+def test_a_map_with_a_column_twice_is_refused(duckdb_settings: Settings, tmp_path: Path) -> None:
+    for text in ("a: user_id\nb: currency\na: entity_id\n", '{"a": "user_id", "a": "entity_id"}'):
+        (tmp_path / "map.yml").write_text(text)
+        result = tidemark(duckdb_settings, "ingest", "x.csv", "--map", str(tmp_path / "map.yml"))
+        assert_one_line_error(result, "map.yml names column 'a' twice")
+
+
 def test_strict_says_each_time_that_lines_were_rejected(
     duckdb_settings: Settings, tmp_path: Path
 ) -> None:

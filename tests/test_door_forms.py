@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ingest.columns import check_mapping
+from ingest.door import ingest_paths
 from ingest.errors import UserError
+from ingest.registry import registry
 from ingest.settings import Settings
 from tests.events import event, line, load, query
 
@@ -26,6 +29,8 @@ CONTENT = {
     "entity_id": "c1",
     "properties": {"content_type": "edu", "initial_risk_score": 7, "requires_approval": True},
 }
+
+ID = b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 
 
 def stored(settings: Settings, *columns: str) -> dict[str, Any]:
@@ -243,8 +248,6 @@ def test_gzip_members_and_csv_and_parquet_give_the_same_rows(
                "occurred_at": datetime.fromisoformat("2026-03-01T10:00:00+00:00")}  # fmt: skip
     pq.write_table(pa.Table.from_pylist([as_text]), folder / "d.parquet")
     (folder / "notes.txt").write_text("no events here")
-    from ingest.door import ingest_paths
-
     results = ingest_paths([folder], settings=settings)
     assert [r.file_name for r in results] == ["a.ndjson.gz", "c.parquet", "d.parquet", "b.csv"]
     assert all((r.accepted, r.rejected, r.status) == (1, 0, "loaded") for r in results)
@@ -268,6 +271,62 @@ def test_csv_columns_can_be_mapped(duckdb_settings: Settings, tmp_path: Path) ->
     assert stored(duckdb_settings, "amount_cents", "order_id") == {
         "amount_cents": 7, "order_id": 'o,"1',
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["props.order_id", "entity_idd", "properties.", "", "order_id", "load_id"],
+)
+def test_a_map_to_what_is_no_field_is_refused(
+    duckdb_settings: Settings, tmp_path: Path, target: str
+) -> None:
+    """Before anything is loaded."""
+    data = b"id,event_name,order\n" + ID + b",page_viewed,o\n"
+    mapping = {"id": "eventId", "order": target}
+    with pytest.raises(UserError, match=f"'order' to '{target}', which is no field"):
+        load(duckdb_settings, tmp_path / "f.csv", data, mapping=mapping)
+    assert not (duckdb_settings.home / "warehouse.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["timestamp", "occurredAt", "content_id", "properties", "properties.unheard_of", "context.dnt"],
+)
+def test_a_map_may_name_any_spelling_of_a_field(target: str) -> None:
+    check_mapping({"column": target}, registry())
+
+
+def test_a_map_names_columns_of_the_files(settings: Settings, tmp_path: Path) -> None:
+    """A file that lacks one fails alone, and is loaded once the map is right."""
+    cells = [b"p", b"x", b"7", b"EUR"]
+    row = b",".join([ID, b"payment_succeeded", b"2026-03-01T10:00:00Z", *cells])
+    head = b"event_id,event_name,occurred_at,entity_id,provider,amount_cents,"
+    (tmp_path / "a.csv").write_bytes(head + b" Curr\n" + row + b"\n")
+    (tmp_path / "b.csv").write_bytes(head + b"Currr\n" + row + b"\n")
+    (tmp_path / "c.ndjson").write_bytes(line() + b"\n")
+    paths = [tmp_path / name for name in ("a.csv", "b.csv", "c.ndjson")]
+    wrong, right = ({name: "currency"} for name in ("Currr", "Curr "))
+    for given, status in ((paths, "loaded"), (paths[:1], "failed")):
+        results = ingest_paths(given, settings=settings, mapping=wrong)
+        assert results[0].status == "failed"
+        assert results[0].error == ("a.csv: its header has no column 'Currr', which --map names")
+        assert results[-1].status == status
+    result = load(settings, paths[0], mapping=right)
+    assert (result.status, result.duplicates, result.rejected) == ("loaded", 1, 0)
+    left = query(
+        settings, "select count(*) as n from ops.rejected_events where resolved_at is null"
+    )
+    assert left == [{"n": 0}]
+
+
+def test_a_map_without_csv_is_refused(duckdb_settings: Settings, tmp_path: Path) -> None:
+    mapping = {"id": "event_id"}
+    for name in ("a.ndjson", "b.json"):
+        (tmp_path / name).write_bytes(line())
+    with pytest.raises(UserError, match=r"columns of CSV, and a\.ndjson is none, nor any other"):
+        ingest_paths([tmp_path], settings=duckdb_settings, mapping=mapping)
+    with pytest.raises(UserError, match="--as reads JSON"):
+        ingest_paths([tmp_path], settings=duckdb_settings, mapping=mapping, adapter="crm")
 
 
 def test_a_bad_csv_row_leaves_its_neighbours_alone(
@@ -349,8 +408,6 @@ def test_links_that_lead_out_of_a_folder_are_not_followed(
 def test_standard_input(
     duckdb_settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from ingest.door import ingest_paths
-
     e = event()
     data = {
         "ndjson": json.dumps(e).encode(),
@@ -374,8 +431,6 @@ def test_standard_input(
 def test_standard_input_is_read_once_and_may_be_closed(
     duckdb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ingest.door import ingest_paths
-
     piped = Path("-")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(line())))
     (result,) = ingest_paths([piped, piped], settings=duckdb_settings)

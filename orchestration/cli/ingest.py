@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -138,7 +139,15 @@ def _mapping(path: Path) -> dict[str, str]:
                 f"--map {path} is larger than {MAPPING_BYTES:,} bytes; name columns only"
             )
         # The loader in Python: the one in C crashes on very deep nesting.
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        # Of two values of one key a mapping would keep the last.
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        keys = Counter(key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode))
+        twice = next((key for key, count in keys.items() if count > 1), None)
+        if twice is not None:
+            raise UserError(f"--map {path} names column {twice[:100]!r} twice; leave one of them")
+        found = None if node is None else loader.construct_document(node)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"--map {path} cannot be read: {error}") from None
     # Names only: what YAML refers to again and again would be endless as text.
