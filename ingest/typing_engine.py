@@ -6,7 +6,6 @@ statements of each domain. What is kept of the result is decided by ``ingest.loa
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +20,7 @@ from ingest.blocks import ORDINAL_BITS, BadLine, Block, as_table
 from ingest.memory import give_back_at_once
 from ingest.outlines import key_counts, outlines
 from ingest.privacy import Pseudonyms
-from ingest.redaction import REMOVED, redact, redact_tree, redact_url
+from ingest.redaction import redact, redact_tree, redact_url
 from ingest.registry import Registry
 from ingest.shape import Fault, Shaper, certain_keys, judge
 from ingest.sql_text import literal
@@ -29,8 +28,6 @@ from ingest.tombstones import ErasedPersons
 from ingest.user_agents import parse_device
 from ingest.validation import SETUP, SIGNS, DomainStatement
 from ingest.warehouse import duckdb_connection
-
-_EVENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,7 +76,8 @@ class Batch:
 
     ``rows`` has the valid lines of each domain, typed: line_number and the domain's columns of
     raw.events; ``first`` has line_number, event_id, event_date of the first of each event_id.
-    Unknown properties are counted by the ordinal of the file, event and name.
+    Unknown properties of lines that are not rejected are counted by the ordinal of the file, event
+    and name.
     """
 
     rows: dict[str, pa.Table]
@@ -183,7 +181,7 @@ class TypingEngine:
         """Type and judge the lines of a block; ``received_at`` is UTC."""
         self._answers.clear()
         rejected = list(block.bad_lines)
-        unknown: Counter[tuple[int, str, str]] = Counter()
+        unknown: dict[int, tuple[str, list[str]]] = {}
         canonical = self._recognise(block, rejected, unknown)
         given = (
             f"received_at := timestamp '{received_at:%Y-%m-%d %H:%M:%S.%f}', "
@@ -203,12 +201,26 @@ class TypingEngine:
         if self._erased and sound.num_rows:
             # Before the first of an id is chosen: one that is refused does not win over another.
             sound, erased = self._refuse_erased(canonical, sound, rows, given)
-        return Batch(rows, _first_of_each(sound), rejected, unknown, erased)
+        # Of a rejected line nothing is kept in extra.
+        for bad in rejected:
+            unknown.pop(bad.line_number, None)
+        counts = Counter(
+            (number >> ORDINAL_BITS, event_name, name)
+            for number, (event_name, names) in unknown.items()
+            for name in names
+        )
+        return Batch(rows, _first_of_each(sound), rejected, counts, erased)
 
     def _recognise(
-        self, block: Block, rejected: list[BadLine], unknown: Counter[tuple[int, str, str]]
+        self,
+        block: Block,
+        rejected: list[BadLine],
+        unknown: dict[int, tuple[str, list[str]]],
     ) -> pa.Table:
-        """Return the canonical lines of a block, after reshaping those that are not."""
+        """Return the canonical lines of a block, after reshaping those that are not.
+
+        ``unknown`` gets the event and the unknown properties of lines that have some.
+        """
         import pyarrow as pa
 
         taken, odd = self._take(block.lines, block.doubtful)
@@ -226,9 +238,7 @@ class TypingEngine:
             numbers.append(number)
             originals[number] = original
             if names:
-                event_name = orjson.loads(canonical).get("event_name")
-                ordinal = number >> ORDINAL_BITS
-                unknown.update((ordinal, _shown_name(event_name), name) for name in names)
+                unknown[number] = (str(orjson.loads(canonical).get("event_name")), names)
         if not lines:
             return taken
         # Not checked again: a group that was moved into ``extra`` is a level deeper than it came.
@@ -446,11 +456,6 @@ def _faults(verdicts: pa.Table, lines: pa.Table) -> list[BadLine]:
 def _device(user_agent: str) -> str:
     """Return the device columns of a user agent, with the unit separator between them."""
     return "\x1f".join(part or "" for part in parse_device(user_agent))
-
-
-def _shown_name(event_name: Any) -> str:
-    """Return the name of an event that may have no contract, unless it could be anything."""
-    return str(event_name) if _EVENT_NAME.fullmatch(str(event_name)) else REMOVED
 
 
 def _by_value(function: Any, answers: list[Any]) -> Any:

@@ -36,4 +36,5 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.2f}"
-    return str(value)
+    # A tab or the end of a line in a name would break the columns, other such signs the terminal.
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(value))

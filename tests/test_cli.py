@@ -253,6 +253,18 @@ def test_quarantine_and_drift_say_how_much_is_not_shown(
     assert said("quarantine", "list", "--load", "1") == "the quarantine is empty\n"
 
 
+def test_names_with_odd_signs_do_not_break_a_table(
+    duckdb_settings: Settings, tmp_path: Path
+) -> None:
+    names = ("a\tb", "c\nd", "e\x1b[31mf", "größe✓")
+    (tmp_path / "f.ndjson").write_bytes(line(properties=dict.fromkeys(names, 1)))
+    assert tidemark(duckdb_settings, "ingest", str(tmp_path / "f.ndjson")).returncode == 0
+    shown = tidemark(duckdb_settings, "status").stdout.partition("kept in extra)\n")[2]
+    assert [text.split()[1:] for text in shown.splitlines()[1:]] == [
+        [r"a\tb", "1"], [r"c\nd", "1"], [r"e\x1b[31mf", "1"], ["größe✓", "1"],
+    ]  # fmt: skip
+
+
 # -- what it costs -------------------------------------------------------------------------------
 
 #: pandas is not among them: DuckDB imports it by itself for its first bound value.

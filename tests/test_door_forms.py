@@ -166,6 +166,23 @@ def test_unknown_values_are_kept_redacted_and_counted(settings: Settings, tmp_pa
     assert [row["property"] for row in drift] == ["contact", "context", "store", "weight"]
 
 
+def test_what_is_unknown_of_rejected_lines_is_not_counted(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Nothing of them is kept in extra: neither found by their shape, their name nor a value."""
+    unheard = {"unheard_of": 1}
+    lines = [
+        line(properties={"order_id": "o1", **unheard}),
+        line(amount_cents="much", **unheard),
+        line(amount_cents=-1, **unheard),
+        line(event_name="no_such_event", **unheard),
+        json.dumps({"event_id": ID.decode(), **unheard}).encode(),
+    ]
+    assert load(settings, tmp_path / "f.ndjson", b"\n".join(lines)).rejected == 4
+    drift = query(settings, "select event_name, property, events from ops.unknown_properties")
+    assert drift == [{"event_name": "payment_succeeded", "property": "unheard_of", "events": 1}]
+
+
 def test_an_events_property_on_another_event_is_unknown(
     duckdb_settings: Settings, tmp_path: Path
 ) -> None:
