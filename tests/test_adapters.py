@@ -204,6 +204,32 @@ def test_samples_are_taken_and_taken_once(settings: Settings, tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
+def test_what_is_wrapped_may_be_text_or_several(
+    duckdb_settings: Settings, tmp_path: Path, name: str
+) -> None:
+    """What is bad in it is rejected for itself: nothing is lost, and nothing of it is kept."""
+    samples = SAMPLES[name]
+    expected = put(duckdb_settings, tmp_path / "a.ndjson", name, *samples).accepted
+    wrapped: list[Any] = [samples, json.dumps(samples), *map(json.dumps, samples)]
+    result = put(duckdb_settings, tmp_path / "b.ndjson", name, *({"payload": w} for w in wrapped))
+    assert (result.accepted, result.duplicates, result.rejected) == (0, 3 * expected, 0)
+    good = samples[0]
+    bad: list[Any] = [
+        json.dumps(good)[:-1], f"call {PHONE}", "7", [], "[]", json.dumps({"payload": good}),
+        "[" * 2000,
+    ]  # fmt: skip
+    mixed: list[Any] = [good, 7, {}, {"payload": good}, good]
+    documents = ({"payload": payload} for payload in (*bad, mixed))
+    result = put(duckdb_settings, tmp_path / "c.ndjson", name, *documents)
+    assert result.duplicates == 2 * len(events_of(name, good))
+    assert result.rejected == len(bad) + 3
+    rows = query(duckdb_settings, "select reason_code, payload from ops.rejected_events "
+                 "where load_id = 3 order by rejection_id")  # fmt: skip
+    assert [row["reason_code"] for row in rows[:2]] == ["malformed_json"] * 2
+    assert not any(PHONE in str(row["payload"]) for row in rows)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
 def test_nothing_personal_is_in_the_files(
     duckdb_settings: Settings, tmp_path: Path, name: str
 ) -> None:
@@ -229,7 +255,7 @@ def test_a_bad_document_leaves_its_neighbours_alone(
     deep = b'{"a":' * 17 + b"1" + b"}" * 17
     bad: list[Any] = [{}, [], [good], "text", 7, None, b"{", b"\xff{}", b'{"id":"\\u0000"}', deep,
                       b'{"a":"' + b"x" * 262_144 + b'"}', {"entry": None, "id": None},
-                      {"payload": [good]}, {"payload": {"payload": good}}]  # fmt: skip
+                      {"payload": [[good]]}, {"payload": {"payload": good}}]  # fmt: skip
     result = put(duckdb_settings, tmp_path / "a.ndjson", name, *bad, good, *bad)
     assert result.accepted == len(events_of(name, good))
     assert result.rejected == 2 * len(bad)

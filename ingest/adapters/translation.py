@@ -1,9 +1,10 @@
 """Foreign documents into lines of canonical events, document by document.
 
 A document may give several events, so a line number is that of the document and the place among
-its events. Archives keep a document inside one of their own, ``{"source": ..., "payload": {...}}``:
-where a document is none of the format, its payload is translated. What is quarantined of a bad
-document is its skeleton: values only of fields that the adapter says are not personal.
+its events. Archives keep a document inside one of their own, ``{"source": ..., "payload": {...}}``,
+or several in an array, or either as text: where a document is none of the format, its payload is
+translated. What is quarantined of a bad document is its skeleton: values only of fields that the
+adapter says are not personal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import orjson
 from ingest.adapters import Adapter, Invalid
 from ingest.adapters.fields import Unrecognised, iso
 from ingest.blocks import PART_BITS, BadLine, Block, lines_as_block
-from ingest.shape import Fault
+from ingest.shape import Fault, is_absent
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z_.\-]{0,59}")
 _REMOVED = "[removed]"
@@ -90,14 +91,41 @@ def _events_of(text: str, adapter: Adapter) -> Iterator[dict[str, Any] | Fault]:
 
 
 def _translated(document: dict[str, Any], adapter: Adapter) -> Iterator[dict[str, Any] | Invalid]:
-    payload = document.get("payload")
     try:
         yield from adapter.events(document)
         return
     except Unrecognised:
-        if not isinstance(payload, dict):
+        wrapped = _unwrapped(document.get("payload"))
+        if wrapped is None:
             raise
-    yield from adapter.events(payload)
+    for inner in wrapped:
+        # One that is bad leaves its neighbours alone, as lines do.
+        if not isinstance(inner, dict):
+            yield Invalid("not_an_object", "payload", "a document must be one JSON object")
+            continue
+        empty = True
+        try:
+            for found in adapter.events(inner):
+                empty = False
+                yield found
+        except Invalid as fault:
+            empty = False
+            yield fault
+        if empty:
+            yield Invalid("missing_field", None, f"nothing in it that {adapter.name} sends")
+
+
+def _unwrapped(payload: Any) -> list[Any] | None:
+    """Return the documents that an archive keeps in a payload, None where it is none."""
+    if isinstance(payload, str) and not is_absent(payload):
+        try:
+            payload = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            reason = f"payload is not valid JSON: {str(error)[:120]}"
+            raise Invalid("malformed_json", "payload", reason) from None
+    if isinstance(payload, dict):
+        return [payload]
+    return payload if isinstance(payload, list) else None
 
 
 def skeleton(payload: bytes, adapter: Adapter) -> bytes:
