@@ -160,6 +160,32 @@ def _is_web_address(text: str) -> bool:
     return found and text.isascii() and text.isprintable() and " " not in text
 
 
+def _is_postgres_url(text: str) -> bool:
+    """Tell whether each part ends where it seems to: a password may hold what ends it."""
+    address, _, path = text.partition("://")[2].partition("/")
+    person, _, hosts = address.rpartition("@")
+    ports = [
+        host.rpartition("]")[2].partition(":")[2] for host in hosts.partition("?")[0].split(",")
+    ]
+    return (
+        "@" not in person
+        and "@" not in path.partition("?")[0]
+        and all(port.isdecimal() for port in filter(None, ports))
+    )
+
+
+def _is_time_zone(name: str) -> bool:
+    """Tell whether Python, DuckDB and Postgres all know a time zone by this name."""
+    # Files beside the zones: what this machine is set to, and the zones over again.
+    if name in ("localtime", "posixrules") or name.startswith(("posix/", "right/")):
+        return False
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check the settings.
 
@@ -180,20 +206,25 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         known = ", ".join(ENVIRONMENTS)
         raise SettingsError(f"TIDEMARK_ENV is {environment!r}; use one of {known}")
     timezone = env.get("TIDEMARK_TIMEZONE") or "UTC"
-    try:
-        ZoneInfo(timezone)
-    except (KeyError, ValueError, OSError):
+    if not _is_time_zone(timezone):
         raise SettingsError(
             f"TIDEMARK_TIMEZONE is {timezone!r}; use an IANA name such as Asia/Kolkata"
-        ) from None
+        )
     url = env.get("TIDEMARK_POSTGRES_URL") or None
     if target == "postgres" and not url:
         raise SettingsError(
             "TIDEMARK_TARGET is postgres but TIDEMARK_POSTGRES_URL is not set; "
             "set it to postgresql://user:password@host:port/database"
         )
-    if url and urlsplit(url).scheme not in ("postgresql", "postgres"):
+    if url and not url.startswith(("postgresql://", "postgres://")):
         raise SettingsError("TIDEMARK_POSTGRES_URL must start with postgresql://")
+    if url and not _is_postgres_url(url):
+        # Not shown: what is wrong is mostly a password.
+        raise SettingsError(
+            "TIDEMARK_POSTGRES_URL is no address of Postgres: write it as "
+            "postgresql://user:password@host:port/database, and within a name or a password "
+            "@ as %40, / as %2F and : as %3A"
+        )
     keys = env.get("TIDEMARK_HASH_KEYS")
     if not keys and environment != "dev":
         raise SettingsError(
@@ -213,8 +244,12 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             "TIDEMARK_ALERT_WEBHOOK is no web address; write it as https://host/path"
         )
+    home = Path(env.get("TIDEMARK_HOME") or "data").absolute()
+    nearest = next(path for path in (home, *home.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise SettingsError(f"TIDEMARK_HOME is {home}; it must be a folder, and {nearest} is none")
     return Settings(
-        home=Path(env.get("TIDEMARK_HOME") or "data").absolute(),
+        home=home,
         target=target,
         postgres_url=url,
         hash_keys=tuple(key for key in hash_keys if key.version != STAFF),

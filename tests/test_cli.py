@@ -12,16 +12,18 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 import duckdb
 import pytest
 
 from ingest.door import find_files
 from ingest.errors import UserError
-from ingest.settings import Settings
+from ingest.settings import Settings, load_settings
 from ingest.warehouse import Warehouse, duckdb_connection, open_warehouse
 from ingest.yaml_files import read_yaml
 from orchestration import runs
@@ -74,6 +76,57 @@ def test_unusable_settings_are_one_line(duckdb_settings: Settings) -> None:
     result = tidemark(duckdb_settings, "run", TIDEMARK_TARGET="postgres", TIDEMARK_POSTGRES_URL=url)
     assert_one_line_error(result, "Postgres cannot be reached")
     assert "secretword" not in result.stderr
+
+
+def test_time_zones_are_those_of_every_engine(duckdb_settings: Settings) -> None:
+    for name in ("localtime", "posixrules", "posix/Asia/Kolkata", "right/UTC"):
+        result = tidemark(duckdb_settings, "status", TIDEMARK_TIMEZONE=name)
+        assert_one_line_error(result, f"TIDEMARK_TIMEZONE is {name!r}", "such as Asia/Kolkata")
+    known = {row[0] for row in duckdb.sql("select name from pg_timezone_names()").fetchall()}
+    for name in sorted(available_timezones() - {"localtime"}):
+        assert load_settings({"TIDEMARK_TIMEZONE": name}).timezone == name
+        # A machine may know a city before DuckDB does, but no other kind of name.
+        assert "/" in name or name in known
+
+
+def test_a_home_is_a_folder(duckdb_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for home in ("file", "file/home", "link"):
+        for command in ("status", "doctor"):
+            result = tidemark(duckdb_settings, command, TIDEMARK_HOME=str(tmp_path / home))
+            assert_one_line_error(
+                result, f"TIDEMARK_HOME is {tmp_path / home}; it must be a folder"
+            )
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("postgresql://us:hid@den@127.0.0.1:1/x", False),
+        ("postgresql://us:hid@den@127.0.0.1:99999/x", False),
+        ("postgresql://us:hid/den@127.0.0.1:1/x", False),
+        ("postgresql://us:12/den@127.0.0.1:1/x", False),
+        ("postgresql://us:hid?de@den@127.0.0.1:1/x", False),
+        ("postgresql://us:hid/de?den@127.0.0.1:1/x", False),
+        ("postgresql://us:hid@[den@127.0.0.1:1/x", False),
+        ("postgresql://us:hid[den@127.0.0.1:1/x", True),
+        ("postgresql://us:hid%40%2F%3Aden@127.0.0.1:1/x", True),
+        ("postgresql://us:hid:d#en@[::1]:1,127.0.0.1,b:2/x?user=a@b", True),
+        ("postgres:///x?host=/tmp&user=a@b", True),
+        ("postgresql://%2Ftmp", True),
+    ],
+)
+def test_an_address_whose_password_ends_early_is_refused_unseen(
+    duckdb_settings: Settings, url: str, kept: bool
+) -> None:
+    if kept:
+        assert load_settings({"TIDEMARK_POSTGRES_URL": url}).postgres_url == url
+        return
+    settings = replace(duckdb_settings, target="postgres", postgres_url=url)
+    result = tidemark(settings, "status")
+    assert_one_line_error(result, "TIDEMARK_POSTGRES_URL", "@ as %40, / as %2F and : as %3A")
+    assert "hid" not in result.stderr and "den" not in result.stderr
 
 
 def test_unknown_option_says_how_it_is_used(duckdb_settings: Settings) -> None:
