@@ -20,9 +20,8 @@ from ingest.tombstones import take_over
 from ingest.validation import REASON_CODES
 from ingest.warehouse import Warehouse, open_warehouse
 
-
-#: Reasons that lie in the bytes of a line. What is kept of it are other bytes: an event made of them
-#: would not be what was sent. No contract can mend them either; the producer sends the line again.
+#: Reasons that lie in the bytes of a line. What is kept of it are others, so that an event made of
+#: them is not what was sent; and no contract can mend them. The producer sends the line again.
 OF_BYTES = ("malformed_json", "too_large", "too_deep", "invalid_utf8", "nul_byte")
 
 
