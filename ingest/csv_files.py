@@ -26,7 +26,7 @@ from ingest.blocks import (
     lines_as_block,
     whole_words,
 )
-from ingest.columns import envelope_field, group_and_field, put_together
+from ingest.columns import group_and_field, put_together
 from ingest.redaction import MESSAGE_KEYS, PERSONAL_KEYS, is_named, is_phone_key
 from ingest.registry import Registry
 from ingest.shape import GROUPS, Fault, is_absent, snake_case
@@ -115,8 +115,7 @@ def csv_blocks(
     """Yield the rows of a CSV file as lines of JSON; ``mapping`` renames its columns.
 
     Raises:
-        UnreadableFile: the header is no CSV, names no events, or has no column of a name that is
-            to be replaced.
+        UnreadableFile: the header is no CSV, or has no column of a name that is to be replaced.
         EOFError: the bytes end early; the rows before the cut have been yielded.
 
     """
@@ -128,9 +127,6 @@ def csv_blocks(
     feed = _PhysicalLines(text)
     reader = csv.reader(feed, strict=True)
     header, problem = _next_row(reader)
-    while header is not None and problem is None and all(map(is_absent, header)):
-        feed.start_row()
-        header, problem = _next_row(reader)
     if raw.cut and feed.ran_out:
         raise EOFError(_CUT_SHORT)
     if header is None:
@@ -144,12 +140,6 @@ def csv_blocks(
     if lacking := sorted(renamed.keys() - set(given)):
         raise UnreadableFile(f"its header has no column {lacking[0][:100]!r}, which --map names")
     names = [renamed.get(name, name) for name in given]
-    # Without it no row is an event, and the first line may be one that is lost as a header.
-    if not any(envelope_field(name, registry) == "event_name" for name in names):
-        raise UnreadableFile(
-            "its header has no column event_name; give a first line of field names separated by "
-            "commas, or say with --map which column it is"
-        )
     twice = sorted(name for name, count in Counter(names).items() if name and count > 1)
     if twice:
         raise UnreadableFile(f"its header names {twice[0][:100]!r} twice")
