@@ -1,6 +1,7 @@
 """Nothing phones home: what runs looks up no host and connects to nothing but this machine.
 
-Belongs here: the watch, and that it sees. What is watched is the tour of the README.
+Belongs here: the watch, that it sees, and what the tour of the README, which is watched too, leaves
+out.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 _WATCH = """
@@ -50,3 +52,12 @@ def test_the_watch_sees_a_lookup(tmp_path: Path) -> None:
     environment, log = watched(tmp_path)
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert log.read_text() == "lookup example.invalid\n"
+
+
+def test_versions_of_dbt_are_told_without_asking_anybody(tmp_path: Path) -> None:
+    environment, log = watched(tmp_path)
+    environment["TIDEMARK_HOME"] = str(tmp_path / "home")
+    tidemark = [str(Path(sys.executable).parent / "tidemark"), "dbt", "--version"]
+    told = subprocess.run(tidemark, env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout.startswith(f"dbt-core {version('dbt-core')}\n")
+    assert log.read_text() == ""

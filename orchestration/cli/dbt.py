@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
 import typer
 
@@ -10,6 +11,9 @@ from ingest.errors import UserError
 from ingest.settings import Settings, load_settings
 from ingest.warehouse import Warehouse
 from orchestration.cli.console import Console
+
+#: What ``--version`` tells; dbt itself would ask the package index for newer ones.
+PACKAGES = ("dbt-core", "dbt-duckdb", "dbt-postgres")
 
 #: Commands that do not touch the warehouse.
 WITHOUT_WAREHOUSE = ("parse", "ls", "list", "clean", "deps")
@@ -20,6 +24,10 @@ REBUILDING = ("build", "run", "retry", "clone")
 
 def dbt(context: typer.Context) -> None:
     """Run dbt on the project with Tidemark's environment; the run ledger is not written."""
+    if set(context.args) & {"--version", "-v", "-V"}:
+        for package in PACKAGES:
+            Console().line(f"{package} {version(package)}")
+        return
     with Console().working() as notify:
         code = pass_through(load_settings(), context.args, notify=notify)
     raise typer.Exit(code)
