@@ -447,7 +447,9 @@ class Loader:
         for offset, bad in enumerate(sorted(bad_lines, key=lambda bad: bad.line_number)):
             payload: str | None
             detail: str | None = bad.fault.detail
-            payload, event_name = quarantined_payload(bad.payload, self.registry, self.pseudonyms)
+            payload, event_name = quarantined_payload(
+                bad.payload, self.registry, self.pseudonyms, bad.fault.code
+            )
             if self.erased and self.erased.hides(bad.payload, happened_at(bad.payload)):
                 payload = event_name = detail = None
             rows.append(

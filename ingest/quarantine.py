@@ -15,14 +15,14 @@ from ingest.blocks import ROWS_PER_BLOCK, Block, lines_as_block
 from ingest.clock import utc_now
 from ingest.errors import UserError
 from ingest.loader import Loader, Source
+from ingest.redacted_payload import OF_BYTES
 from ingest.settings import Settings
 from ingest.tombstones import take_over
 from ingest.validation import REASON_CODES
 from ingest.warehouse import Warehouse, open_warehouse
 
-#: Reasons that lie in the bytes of a line. What is kept of it are others, so that an event made of
-#: them is not what was sent; and no contract can mend them. The producer sends the line again.
-OF_BYTES = ("malformed_json", "too_large", "too_deep", "invalid_utf8", "nul_byte")
+#: Reasons of what is no event.
+NO_EVENT = ("malformed_json", "not_an_object")
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ def replay(settings: Settings, selection: Selection) -> ReplayResult:
     """Put rejections through the door again, as a load of their own, in one transaction.
 
     Those that pass now are resolved (known event ids as duplicates); the others keep their place
-    with the reason of today, those whose reason lies in their bytes as they are. A replay is a new
-    receipt.
+    with the reason of today, but those of wrong bytes with their first one: that what is kept of
+    them is no event is none of its own. A replay is a new receipt.
 
     Raises:
         UserError: one of the numbers is not open; then nothing is replayed.
@@ -160,24 +160,19 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
     warehouse = loader.warehouse
     _insist_on_numbers(warehouse, selection)
     condition, values = selection.condition()
-    of_bytes = f"reason_code in ({', '.join('?' * len(OF_BYTES))})"
     rows = warehouse.execute(
-        f"select rejection_id, payload from ops.rejected_events where {condition} "
-        f"and not {of_bytes} and payload is not null and payload <> '' "
+        "select rejection_id, payload, reason_code from ops.rejected_events "
+        f"where {condition} and payload is not null and payload <> '' "
         # Of a foreign document only a skeleton is kept; it is no event and stays what it is.
         "and (event_name is not null or load_id not in (select load_id from ops.loads "
         f"where source in ({', '.join('?' * len(ADAPTERS))}))) order by rejection_id",
-        [*values, *OF_BYTES, *ADAPTERS],
+        [*values, *ADAPTERS],
     )
     source = Source(loader.next_load_id(), "quarantine", "quarantine", "", iter(()))
     started = utc_now()
     tally = source.tally
-    still_rejected = int(
-        warehouse.value(
-            f"select count(*) from ops.rejected_events where {condition} and {of_bytes}",
-            [*values, *OF_BYTES],
-        )
-    )
+    still_rejected = 0
+    bytes_were_wrong = {number for number, _, reason in rows if reason in OF_BYTES}
     for block in _blocks(rows):
         numbers = set(block.lines.column(0).to_pylist())
         batch = loader.engine.type_block(block, load_id=source.load_id, received_at=started)
@@ -190,6 +185,8 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
         for bad in batch.rejected:
             still_rejected += 1
             numbers.discard(bad.line_number)
+            if bad.line_number in bytes_were_wrong and bad.fault.code in NO_EVENT:
+                continue
             warehouse.execute(
                 "update ops.rejected_events set reason_code = ?, field = ?, detail = ? "
                 "where rejection_id = ?",
@@ -203,11 +200,11 @@ def _replay(loader: Loader, selection: Selection) -> ReplayResult:
     return ReplayResult(tally.accepted, tally.duplicates, still_rejected)
 
 
-def _blocks(rows: Sequence[tuple[int, str]]) -> Iterator[Block]:
+def _blocks(rows: Sequence[tuple[int, str, str]]) -> Iterator[Block]:
     for start in range(0, len(rows), ROWS_PER_BLOCK):
         part = rows[start : start + ROWS_PER_BLOCK]
-        lines = [payload.replace("\n", " ").encode() for _, payload in part]
-        yield lines_as_block([number for number, _ in part], lines, [])
+        lines = [payload.replace("\n", " ").encode() for _, payload, _ in part]
+        yield lines_as_block([number for number, _, _ in part], lines, [])
 
 
 def _resolve(warehouse: Warehouse, numbers: Sequence[int], at: Any) -> None:

@@ -39,15 +39,33 @@ _UUID = re.compile(UUID)
 _NUMBERS = ("integer", "number")
 
 
+#: Reasons that lie in the bytes of a line. What is kept of it are others: without a NUL, with a
+#: sign for bytes that are none, cut, or with one of two values of a key.
+OF_BYTES = ("malformed_json", "too_large", "too_deep", "invalid_utf8", "nul_byte")
+
+
 def quarantined_payload(
-    payload: bytes, registry: Registry, pseudonyms: Pseudonyms
+    payload: bytes, registry: Registry, pseudonyms: Pseudonyms, reason_code: str
 ) -> tuple[str, str | None]:
     """Return what is kept of a rejected input, and its event name if it can be told.
 
     Of an event each field is kept as the door would store it, identifiers as the same keyed hashes,
     so that a replay gives the row that the event would have given at once. What no contract knows
-    is redacted as it would be in ``extra``. Of what is no event only redacted text is kept.
+    is redacted as it would be in ``extra``. Of what is no event only redacted text is kept. An
+    object of wrong bytes is put into an array: a replay would make an event that nobody sent.
     """
+    kept, event_name = _redacted(payload, registry, pseudonyms)
+    return f"[{kept}]" if reason_code in OF_BYTES and _is_object(kept) else kept, event_name
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _redacted(payload: bytes, registry: Registry, pseudonyms: Pseudonyms) -> tuple[str, str | None]:
     payload = payload.rstrip(b"\r\n")
     # No warehouse takes a NUL. It goes first: what it would hide is found then.
     try:

@@ -412,7 +412,7 @@ def test_a_rejected_event_is_kept_as_it_would_have_been_stored(
     ]
     lines = [json.dumps(row).encode() for row in rows]
     keyed = Pseudonyms.of_settings(duckdb_settings)
-    kept = [quarantined_payload(line, registry(), keyed) for line in lines]
+    kept = [quarantined_payload(line, registry(), keyed, "bad_type") for line in lines]
     assert [name for _, name in kept] == [row["event_name"] for row in rows]
     stored = []
     for home, part in (("first", lines), ("again", [payload.encode() for payload, _ in kept])):
