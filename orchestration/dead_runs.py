@@ -9,7 +9,7 @@ runs to end would wait as long.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import timedelta
 
 import dagster as dg
@@ -26,6 +26,9 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+#: A run of the command line: it holds the lock of runs before Dagster knows of it, and after.
+LOCKED_TAG = "tidemark/locked"
 
 #: What a living run may take from its last word to the ledger to its last word to Dagster.
 LAST_WORD = timedelta(minutes=2)
@@ -47,7 +50,7 @@ def is_going_on(instance: dg.DagsterInstance, settings: Settings) -> bool:
     runs = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
     if not runs:
         return False
-    dead = _dead(settings, runs)
+    dead = _dead(settings, list(runs.values()))
     for run_id in dead:
         instance.report_run_failed(
             runs[run_id], "the process of this run ended without a word (stopped, killed, crashed)"
@@ -55,8 +58,8 @@ def is_going_on(instance: dg.DagsterInstance, settings: Settings) -> bool:
     return len(dead) < len(runs)
 
 
-def _dead(settings: Settings, run_ids: Collection[str]) -> set[str]:
-    """Return those that began, and hold the lock of runs no more."""
+def _dead(settings: Settings, runs: Sequence[dg.DagsterRun]) -> set[str]:
+    """Return the ids of those that must hold the lock of runs, and do not."""
     try:
         warehouse = look(settings)
     except (WarehouseBusy, WarehouseError):
@@ -64,14 +67,17 @@ def _dead(settings: Settings, run_ids: Collection[str]) -> set[str]:
     try:
         if not warehouse.relation_exists("ops", "etl_job_runs") or not _lock_is_free(warehouse):
             return set()
-        rows = warehouse.execute(
+        begun = warehouse.execute(
             "select dagster_run_id from ops.etl_job_runs "
             "where status = 'running' or finished_at < ?",
             [utc_now() - LAST_WORD],
         )
-        return {str(run_id) for (run_id,) in rows} & set(run_ids)
     finally:
         warehouse.close()
+    known = {run_id for (run_id,) in begun}
+    # Who starts a run again from the web page hands its tags on to one of the daemon.
+    locked = {run.run_id for run in runs if LOCKED_TAG in run.tags and not run.parent_run_id}
+    return {run.run_id for run in runs if run.run_id in known | locked}
 
 
 def _lock_is_free(warehouse: Warehouse) -> bool:

@@ -162,6 +162,7 @@ def _in_a_thread(act: Callable[[], T]) -> T:
 
 def _execute(session: RunSession, *, full_refresh: bool) -> ExecuteInProcessResult:
     session.say("starting")
+    from orchestration.dead_runs import LOCKED_TAG
     from orchestration.definitions import build_definitions
     from orchestration.instance import open_instance
     from orchestration.partitions import range_tags
@@ -169,7 +170,11 @@ def _execute(session: RunSession, *, full_refresh: bool) -> ExecuteInProcessResu
 
     assert session.plan is not None
     window = session.plan.window
-    tags = {**range_tags(window.start, window.end), "tidemark/reason": session.plan.reason}
+    tags = {
+        **range_tags(window.start, window.end),
+        "tidemark/reason": session.plan.reason,
+        LOCKED_TAG: "true",
+    }
     if full_refresh:
         tags[FULL_REFRESH_TAG] = "true"
     with open_instance(session.settings) as instance:

@@ -23,7 +23,7 @@ from ingest.simulator import simulate
 from ingest.warehouse import RUN_LOCK, open_warehouse
 from orchestration import jobs, ledger
 from orchestration.dbt_project import PROJECT_DIR
-from orchestration.dead_runs import is_going_on
+from orchestration.dead_runs import LOCKED_TAG, is_going_on
 from orchestration.jobs import NEEDS, Need
 from tests.command_line import held
 from tests.test_laws import World
@@ -201,6 +201,24 @@ def test_a_run_whose_process_is_gone_is_closed_and_delays_nothing(settings: Sett
         # Its own words are in the log that the web page shows.
         events = instance.all_logs(run_id)
         assert any("ended without a word" in event.message for event in events)
+
+
+def test_a_run_of_the_command_line_is_closed_though_it_never_began(settings: Settings) -> None:
+    load(settings, 23, 24)
+    with dg.DagsterInstance.ephemeral() as instance:
+        status = dg.DagsterRunStatus.NOT_STARTED
+        run = instance.create_run_for_job(other_job, status=status, tags={LOCKED_TAG: "true"})
+        of_daemon = instance.create_run_for_job(
+            other_job, status=dg.DagsterRunStatus.STARTED, tags={LOCKED_TAG: "true"},
+            parent_run_id=run.run_id, root_run_id=run.run_id,
+        )  # fmt: skip
+        with lock_of_runs_held(settings):
+            assert is_going_on(instance, settings)
+        assert not instance.get_run_by_id(run.run_id).is_finished
+        # The daemon's may be about to take the lock.
+        assert is_going_on(instance, settings)
+        assert instance.get_run_by_id(run.run_id).is_failure
+        assert not instance.get_run_by_id(of_daemon.run_id).is_finished
 
 
 def test_a_run_that_the_ledger_buried_is_closed_when_it_had_time_for_its_last_word(
