@@ -16,8 +16,8 @@ import dagster as dg
 
 from ingest.clock import utc_now
 from ingest.settings import Settings
-from ingest.warehouse import RUN_LOCK, Warehouse, WarehouseBusy, WarehouseError, open_warehouse
-from orchestration.partitions import GLANCE_SECONDS
+from ingest.warehouse import RUN_LOCK, Warehouse, WarehouseBusy, WarehouseError
+from orchestration.partitions import look
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -32,17 +32,6 @@ LOCKED_TAG = "tidemark/locked"
 
 #: What a living run may take from its last word to the ledger to its last word to Dagster.
 LAST_WORD = timedelta(minutes=2)
-
-
-def look(settings: Settings) -> Warehouse:
-    """Open the warehouse to look at it for a moment, without waiting for others.
-
-    Raises:
-        WarehouseBusy: someone is at work; what they do will be seen later.
-        WarehouseError: there is nothing to look at.
-
-    """
-    return open_warehouse(settings, wait_seconds=GLANCE_SECONDS, read_only=True)
 
 
 def is_going_on(instance: dg.DagsterInstance, settings: Settings) -> bool:

@@ -17,8 +17,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from ingest.settings import Settings
 from ingest.warehouse import Warehouse, WarehouseBusy, WarehouseError
 from orchestration import ledger
-from orchestration.dead_runs import is_going_on, look
-from orchestration.partitions import last_partition, range_tags
+from orchestration.dead_runs import is_going_on
+from orchestration.partitions import last_partition, look, range_tags
 from orchestration.publication import gate
 
 #: A failed step is tried again by its own policy; only a run whose process died is started anew.

@@ -1,6 +1,7 @@
 """The days that Dagster knows: calendar dates in the business time zone.
 
-Belongs here: where they begin and end, and how a run's range is read from Dagster.
+Belongs here: where they begin and end, the glance at the warehouse that tells it, and how a run's
+range is read from Dagster.
 """
 
 from __future__ import annotations
@@ -25,6 +26,17 @@ from orchestration.session import current_session
 DAYS_AHEAD = 2
 
 GLANCE_SECONDS = 0.5
+
+
+def look(settings: Settings) -> Warehouse:
+    """Open the warehouse to look at it for a moment, without waiting for others.
+
+    Raises:
+        WarehouseBusy: someone is at work; what they do will be seen later.
+        WarehouseError: there is nothing to look at.
+
+    """
+    return open_warehouse(settings, wait_seconds=GLANCE_SECONDS, read_only=True)
 
 
 def today(settings: Settings) -> date:
@@ -55,7 +67,7 @@ def _first_event(settings: Settings) -> date | None:
     if session is not None:
         return remember_first_event(settings, session.warehouse)
     try:
-        warehouse = open_warehouse(settings, wait_seconds=GLANCE_SECONDS, read_only=True)
+        warehouse = look(settings)
     except (WarehouseBusy, WarehouseError):
         warehouse = None
     if warehouse is not None:

@@ -13,7 +13,8 @@ import dagster as dg
 from ingest.errors import UserError
 from ingest.settings import Settings
 from ingest.warehouse import WarehouseBusy, WarehouseError
-from orchestration.dead_runs import is_going_on, look
+from orchestration.dead_runs import is_going_on
+from orchestration.partitions import look
 from orchestration.run_resource import WAIT_SECONDS
 
 RETENTION = "retention"

@@ -226,34 +226,28 @@ def test_model_that_cannot_be_built_fails_the_run_and_leaves_it_stale(
     assert summary.publication is None
 
 
-def test_dbt_that_ends_without_words_fails_the_run(
-    duckdb_settings: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (AssertionError, "dbt: AssertionError"),
+        (KeyboardInterrupt, "the run was stopped"),
+        (DagsterExecutionInterruptedError, "the run was stopped"),
+    ],
+)
+def test_dbt_that_ends_without_words_fails_the_run_at_once(
+    duckdb_settings: Settings,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: type[BaseException],
+    words: str,
 ) -> None:
     def ends(*_: Any, **__: Any) -> NoReturn:
-        raise AssertionError
+        raise raised
 
     load(duckdb_settings, 3)
     monkeypatch.setattr(BuildTask, "run", ends)
     summary = runs.run(duckdb_settings)
-    assert (summary.status, summary.error) == ("failed", "dbt: AssertionError")
-    assert summary.publication is None
-    assert stale(duckdb_settings) == [3]
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, DagsterExecutionInterruptedError])
-def test_what_interrupts_dbt_fails_the_run_at_once(
-    duckdb_settings: Settings,
-    project: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    interruption: type[BaseException],
-) -> None:
-    def stops(*_: Any, **__: Any) -> NoReturn:
-        raise interruption
-
-    load(duckdb_settings, 3)
-    monkeypatch.setattr(BuildTask, "run", stops)
-    summary = runs.run(duckdb_settings)
-    assert (summary.status, summary.error) == ("failed", "the run was stopped")
+    assert (summary.status, summary.error) == ("failed", words)
     assert summary.publication is None
     assert stale(duckdb_settings) == [3]
 
