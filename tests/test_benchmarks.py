@@ -28,6 +28,7 @@ from tests.benchmarks.results import Results
 from tests.benchmarks.runs import RunCost, compare, script
 from tests.benchmarks.worlds import multiply
 from tests.events import line, load
+from tests.waiting import PATIENCE_SECONDS
 
 MART = "metrics_daily_payments"
 
@@ -180,7 +181,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
     folder = Path(process.stdout.readline().strip())
     assert folder.parent == tmp_path and folder.exists()
     process.send_signal(number)
-    assert process.wait(timeout=30) != 0
+    assert process.wait(timeout=PATIENCE_SECONDS) != 0
     assert "went on" not in process.stdout.read()
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,6 +32,7 @@ from tests.command_line import MAIN, assert_one_line_error, environment, tidemar
 from tests.events import line
 from tests.faults.files import cut
 from tests.test_orchestration import load, project, short_suite, tiny
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["project", "short_suite", "tiny"]
 
@@ -450,7 +450,7 @@ def test_progress_is_for_terminals(duckdb_settings: Settings, project: Path) -> 
             shown += part
     except OSError:
         pass
-    assert child.wait(timeout=120) == 0
+    assert child.wait(timeout=PATIENCE_SECONDS) == 0
     assert "█".encode() in shown
     assert b"daily_users" in shown
 
@@ -496,12 +496,9 @@ def test_interrupt_of_a_run_ends_with_130_and_one_line(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not moment(duckdb_settings):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: moment(duckdb_settings), "the run does not get there")
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=120)
+    _, errors = child.communicate(timeout=PATIENCE_SECONDS)
     assert child.returncode == 130, errors
     assert errors.strip().splitlines()[-1].startswith("tidemark: stopped")
     assert "Traceback" not in errors
@@ -554,7 +551,7 @@ def test_interrupt_while_the_command_line_is_imported(
     assert child.stdout is not None
     assert child.stdout.readline() == "here\n"
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=PATIENCE_SECONDS)
     assert (child.returncode, errors) == (code, said)
 
 
@@ -577,6 +574,15 @@ def test_doctor_finds_what_is_there_and_what_is_not(
     assert "nothing yet" in found["published"]["text"]
 
 
+def answer(port: int) -> str:
+    """What the web server says of itself; nothing while there is none."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info") as reply:
+            return str(reply.read().decode())
+    except OSError:
+        return ""
+
+
 def test_web_page_comes_up_and_goes_down_with_its_children(
     duckdb_settings: Settings, project: Path
 ) -> None:
@@ -591,19 +597,11 @@ def test_web_page_comes_up_and_goes_down_with_its_children(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        answer = ""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not answer:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info") as reply:
-                    answer = reply.read().decode()
-            except OSError:
-                time.sleep(0.3)
-        assert "dagster_webserver_version" in answer
+        wait_until(lambda: "dagster_webserver_version" in answer(port), "the page does not come up")
         assert_one_line_error(tidemark(duckdb_settings, "ui", "--port", str(port)), "in use")
     finally:
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=60)
+        child.communicate(timeout=PATIENCE_SECONDS)
     assert child.returncode == 0
     import psutil
 

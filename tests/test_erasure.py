@@ -52,6 +52,7 @@ from tests.test_laws import World
 from tests.test_orchestration import project, short_suite, tiny
 from tests.test_restatements import Bench, bench, march
 from tests.tiny_project import run_below_job
+from tests.waiting import PATIENCE_SECONDS
 
 __all__ = ["bench", "project", "short_suite", "tiny"]
 
@@ -844,7 +845,7 @@ def test_who_waits_for_the_warehouse_writes_to_the_new_file(
     # While the files change places nobody gets at either.
     assert len(tried) == 1
     assert b"Could not set lock" in tried[0]
-    assert writer.wait(timeout=60) == 0
+    assert writer.wait(timeout=PATIENCE_SECONDS) == 0
     writer.stdout.close()
     rows = query(duckdb_settings, "select events from ops.unknown_properties order by events")
     assert [row["events"] for row in rows] == list(range(15))

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +35,7 @@ from tests.command_line import MAIN, assert_one_line_error, environment, tidemar
 from tests.events import event, query
 from tests.test_identity import SELECT
 from tests.test_orchestration import project, short_suite, tiny
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["project", "short_suite", "tiny"]
 
@@ -440,10 +440,8 @@ def _forms(key: bytes) -> Iterator[bytes]:
 
 
 def _until_started(pid: int, word: str) -> None:
-    until = time.monotonic() + 60
-    while word.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    line = Path(f"/proc/{pid}/cmdline")
+    wait_until(lambda: word.encode() in line.read_bytes(), f"{word} is not started")
 
 
 def _command_lines(pid: int) -> bytes:
@@ -474,7 +472,7 @@ def _watched(settings: Settings, arguments: list[str], listed: str) -> tuple[byt
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     ended.set()
     watcher.join()
     return output, b"\n".join(seen)

@@ -34,6 +34,7 @@ from orchestration.alerts.channels import (
 from orchestration.alerts.delivery import Attempts, Cursor, hand_over, tick
 from orchestration.alerts.episodes import Episode, EpisodeKey, subject
 from tests.command_line import assert_one_line_error, tidemark
+from tests.waiting import PATIENCE_SECONDS
 
 DAY = timedelta(days=1)
 
@@ -274,7 +275,7 @@ def test_a_busy_warehouse_delays_the_books_and_repeats_nothing(
     assert words == "the warehouse is in use; next time" and kept == cursor
     with pytest.raises(WarehouseBusy):
         open_warehouse(duckdb_settings, wait_seconds=0, read_only=True)
-    holder[0].communicate("\n", timeout=30)
+    holder[0].communicate("\n", timeout=PATIENCE_SECONDS)
 
     words, done = tick(duckdb_settings, kept)
     assert channel.said() == [("a", "opened", 1)]

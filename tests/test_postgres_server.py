@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.postgres import running_server
+from tests.waiting import wait_until
 
 STARTED = """
 import time
@@ -46,9 +46,6 @@ def test_server_is_gone_when_whoever_started_it_was_killed(how: signal.Signals) 
         url = starter.stdout.readline().strip()
         folder = folder_of(url)
         starter.send_signal(how)
-    deadline = time.monotonic() + 60
-    while folder.exists():
-        assert time.monotonic() < deadline, "the server was left behind"
-        time.sleep(0.1)
+    wait_until(lambda: not folder.exists(), "the server was left behind")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)

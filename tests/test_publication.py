@@ -25,6 +25,7 @@ from orchestration.session import open_session
 from tests.events import query
 from tests.test_orchestration import load, project, short_suite, tiny
 from tests.tiny_project import run_below_job, write_project
+from tests.waiting import PATIENCE_SECONDS
 
 __all__ = ["project", "short_suite", "tiny"]
 
@@ -297,14 +298,14 @@ def test_readers_never_meet_a_lock_or_a_mixture(duckdb_settings: Settings) -> No
     path = str(duckdb_settings.published_path)
     reader = spawn.Process(target=_read_on, args=(path, ready, stop, out))
     reader.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE_SECONDS)
     for day in (4, 5):
         load(duckdb_settings, day)
         run_below_job(duckdb_settings)
     for _ in range(5):
         publish(duckdb_settings)
     stop.set()
-    seen = out.get(timeout=60)
+    seen = out.get(timeout=PATIENCE_SECONDS)
     reader.join()
     assert reader.exitcode == 0
     assert set(seen) <= {(1, 1), (2, 2), (3, 3)}
@@ -637,7 +638,7 @@ def test_readers_that_poll_see_their_own_rows_of_one_publication(
     polls = spawn.Process(target=_poll, args=(settings.postgres_url, ready, until, out))
     polls.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE_SECONDS)
         for number in range(1, 61):
             if number in (20, 40):
                 assert run_below_job(settings, full_refresh=True).status == "succeeded"
@@ -649,8 +650,8 @@ def test_readers_that_poll_see_their_own_rows_of_one_publication(
             warehouse.execute("update ops.partitions set published_run_id = 'an older one'")
             publish(settings)
         until.set()
-        faults, publications = out.get(timeout=30)
-        polls.join(timeout=30)
+        faults, publications = out.get(timeout=PATIENCE_SECONDS)
+        polls.join(timeout=PATIENCE_SECONDS)
     finally:
         until.set()
         if polls.is_alive():

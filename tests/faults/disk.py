@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.faults.trials import SCENES, Wrong, insist, judge, undisturbed
 from tests.faults.worlds import World
 from tests.faults.zygote import ROOT, Ended
 from tests.postgres import running_server
+from tests.waiting import wait_until
 
 KIB = 1 << 10
 
@@ -157,15 +157,14 @@ def small_server(room: Room) -> Iterator[tuple[str, Callable[[], None]]]:
 def _wait_until_there(url: str) -> None:
     import psycopg
 
-    until = time.monotonic() + 60
-    while True:
+    def is_there() -> bool:
         try:
             psycopg.connect(url).close()
-            return
         except psycopg.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
+            return False
+        return True
+
+    wait_until(is_there, "the server does not come up")
 
 
 #: The short form: what is left of the disk for which command, and whether the log gets full.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.events import event
 from tests.faults.points import Fault
 from tests.faults.zygote import Child, Ended, Zygote
 from tests.tiny_project import write_project, write_short_suite
+from tests.waiting import wait_until
 
 #: All trials of a target are in one database: what was parsed names it.
 DATABASE = "tidemark_faults"
@@ -262,11 +262,12 @@ class World:
 
         assert self.server
         sql = f"select count(*) from pg_stat_activity where datname = '{DATABASE}'"
-        until = time.monotonic() + 60
         with psycopg.connect(self.server, autocommit=True) as connection:
-            while connection.execute(sql).fetchone()[0]:  # type: ignore[call-overload,index]
-                assert time.monotonic() < until, "a server process outlives its client"
-                time.sleep(0.02)
+
+            def alone() -> bool:
+                return not connection.execute(sql).fetchone()[0]  # type: ignore[call-overload,index]
+
+            wait_until(alone, "a server process outlives its client")
 
     # -- what is to be seen ----------------------------------------------------------------------
 
