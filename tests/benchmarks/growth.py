@@ -74,8 +74,9 @@ def _figure() -> tuple[Any, Any]:
 
 def _save(folder: Path, name: str, figure: Any, axes: Any, title: str) -> tuple[str, str]:
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside lower center", fontsize=8, ncols=3, frameon=False)
+    if count := len(axes.get_legend_handles_labels()[0]):
+        columns = 2 if count == 4 else 3
+        figure.legend(loc="outside lower center", fontsize=8, ncols=columns, frameon=False)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
     return name, title
 
@@ -149,26 +150,25 @@ def _history(folder: Path) -> tuple[str, str] | None:
     records = Results(folder, "one_more_day").records
     if not records:
         return None
-    most = max(r["events"] for r in records)
     figure, axes = _figure()
     for target in TARGETS:
-        found = sorted(
-            (r for r in records if r["target"] == target and r["events"] == most),
-            key=lambda r: r["history"],
-        )
+        of_target = [r for r in records if r["target"] == target]
+        if not of_target:
+            continue
+        most = max(r["events"] for r in of_target)
+        found = sorted((r for r in of_target if r["events"] == most), key=lambda r: r["history"])
         days = [r["history"] for r in found]
-        parts = (("total", "-o", "whole run"), ("models", "--s", "SQL")) if found else ()
-        for key, style, label in parts:
+        size = f"{LABELS[target]}, {found[0]['per_day']:,} events"
+        for key, style, label in (("total", "-o", "whole run"), ("models", "--s", "SQL")):
             axes.plot(
                 days, [r[key] for r in found], style, color=COLOURS[target],
-                label=f"{LABELS[target]}: {label}",
+                label=f"{size}: {label}",
             )  # fmt: skip
     axes.set_xticks(sorted({r["history"] for r in records}))
     axes.set_xlabel("days of history before it")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("wall seconds")
-    per_day = next(r["per_day"] for r in records if r["events"] == most)
-    title = f"One more day of {per_day:,} events over the history before it"
+    title = "One more day over the history before it"
     return _save(folder, "growth_history", figure, axes, title)
 
 
